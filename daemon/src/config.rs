@@ -1,0 +1,73 @@
+//! What the daemon was told to do, typed and checked. Made by `cli` from flags, environment and
+//! file; nothing else in the daemon knows where a value came from.
+
+use crate::{
+    format::Format, netlink::inet_diag::Attributes, netlink::inet_diag::States, output::Destination,
+};
+use std::{path::PathBuf, time::Duration};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `<6>message`, the priority prefix that journald understands.
+    #[default]
+    Journal,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settings of a run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// From the start of a poll to the start of the next.
+    pub frequency: Duration,
+    /// Jitter of the start of each poll, in percent of `frequency`; 0 to 100.
+    pub poll_jitter_percent: u32,
+    /// How long one namespace may take in a poll.
+    pub timeout: Duration,
+    /// Polls until the daemon ends by itself; 0 is for ever.
+    pub max_loops: u64,
+    /// Which attributes are asked of the kernel and written.
+    pub deserializers: Attributes,
+    /// Which TCP states become rows.
+    pub states: States,
+    /// Where rows go.
+    pub dest: Destination,
+    /// Kafka topic.
+    pub topic: String,
+    /// How rows are written.
+    pub marshal: Format,
+    /// Columns of csv and tsv, as camelCase field names; empty is all.
+    pub columns: Vec<String>,
+    /// An envelope is closed at this many rows.
+    pub envelope_flush_rows: u32,
+    /// An envelope is closed at this many bytes of protobuf.
+    pub envelope_flush_bytes: usize,
+    /// Bytes of messages that may wait for a slow receiver before the oldest are dropped.
+    pub output_queue_bytes: usize,
+    /// `label` of each row.
+    pub label: String,
+    /// `tag` of each row.
+    pub tag: String,
+    /// `hostname` of each row.
+    pub hostname: String,
+    /// `location` of each row.
+    pub location: String,
+    /// Folders in which namespaces are bind-mounted.
+    pub netns_dirs: Vec<PathBuf>,
+    /// Within this time every process has been looked at for a namespace only it holds;
+    /// zero switches the scan off.
+    pub proc_scan_every: Duration,
+    /// `host:port` of the admin HTTP server; empty is none.
+    pub prom_listen: String,
+    /// Path of the metrics on it.
+    pub prom_path: String,
+    /// Most verbose level that is logged.
+    pub log_level: log::LevelFilter,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Where the netlink replies are recorded as pcapng.
+    pub record: Option<PathBuf>,
+    /// How long the end of the daemon may take for finishing the poll and flushing the output.
+    pub shutdown_timeout: Duration,
+}

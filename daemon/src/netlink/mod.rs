@@ -1,0 +1,3 @@
+//! The kernel's sock_diag interface: wire formats, and the socket they travel on.
+
+pub mod inet_diag;

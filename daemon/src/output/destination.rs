@@ -1,0 +1,217 @@
+//! Where rows go: the value of `--dest`.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// A parsed `--dest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// `stdout`
+    Stdout,
+    /// `stderr`
+    Stderr,
+    /// `null`: rows are made, counted and discarded.
+    Null,
+    /// `file:/path`: appended to.
+    File(PathBuf),
+    /// `udp:host:port`
+    Udp(HostPort),
+    /// `tcp:host:port`
+    Tcp(HostPort),
+    /// `unix:/path`: a stream socket.
+    Unix(PathBuf),
+    /// `unixgram:/path`: a datagram socket.
+    UnixDatagram(PathBuf),
+    /// `http://...` and `https://...`: one POST a message.
+    Http(HttpUrl),
+    /// `kafka:host:port[,host:port]`
+    Kafka(String),
+}
+
+/// A host name or address literal, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or address; an IPv6 literal without its brackets.
+    pub host: String,
+    /// Port number, never 0.
+    pub port: u16,
+}
+
+/// The parts of an http or https URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl {
+    /// https
+    pub tls: bool,
+    /// Where to connect.
+    pub authority: HostPort,
+    /// Path and query, as sent in the request line; starts with `/`.
+    pub path_and_query: String,
+}
+
+/// What a `--dest` may look like, for error messages and help.
+pub const EXPECTED: &str = "stdout, stderr, null, file:/path, udp:host:port, tcp:host:port, unix:/path, \
+     unixgram:/path, http://host[:port]/path, https://host[:port]/path or kafka:host:port[,host:port]";
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<HostPort, String> {
+        let error = || format!("expected host:port (an IPv6 address in brackets), got {text:?}");
+        let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
+        let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = match bracketed {
+            Some(literal) => literal,
+            None if host.contains(':') => return Err(error()),
+            None => host,
+        };
+        match port.parse::<u16>() {
+            Ok(port) if port != 0 && !host.is_empty() => Ok(HostPort {
+                host: host.to_owned(),
+                port,
+            }),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl HttpUrl {
+    fn parse(rest: &str, tls: bool) -> Result<HttpUrl, String> {
+        let split = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(split);
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.contains(']'));
+        let authority = if has_port {
+            authority.parse()?
+        } else {
+            format!("{authority}:{}", if tls { 443 } else { 80 }).parse()?
+        };
+        if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("expected a URL without blanks, got {rest:?}"));
+        }
+        let path_and_query = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
+        Ok(HttpUrl {
+            tls,
+            authority,
+            path_and_query,
+        })
+    }
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Destination, String> {
+        let path = |rest: &str| match rest {
+            "" => Err(format!("expected a path after the colon, got {text:?}")),
+            path => Ok(PathBuf::from(path)),
+        };
+        match text {
+            "stdout" | "stdout:" => return Ok(Destination::Stdout),
+            "stderr" | "stderr:" => return Ok(Destination::Stderr),
+            "null" | "null:" => return Ok(Destination::Null),
+            _ => {}
+        }
+        match text.split_once(':') {
+            Some(("file", rest)) => Ok(Destination::File(path(rest)?)),
+            Some(("udp", rest)) => Ok(Destination::Udp(rest.parse()?)),
+            Some(("tcp", rest)) => Ok(Destination::Tcp(rest.parse()?)),
+            Some(("unix", rest)) => Ok(Destination::Unix(path(rest)?)),
+            Some(("unixgram", rest)) => Ok(Destination::UnixDatagram(path(rest)?)),
+            Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
+                Some(rest) => Ok(Destination::Http(HttpUrl::parse(rest, scheme == "https")?)),
+                None => Err(format!("expected {scheme}://host/path, got {text:?}")),
+            },
+            Some(("kafka", rest)) => {
+                for broker in rest.split(',') {
+                    broker.parse::<HostPort>()?;
+                }
+                Ok(Destination::Kafka(rest.to_owned()))
+            }
+            _ => Err(format!("expected {EXPECTED}, got {text:?}")),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Stdout => f.write_str("stdout"),
+            Destination::Stderr => f.write_str("stderr"),
+            Destination::Null => f.write_str("null"),
+            Destination::File(path) => write!(f, "file:{}", path.display()),
+            Destination::Udp(to) => write!(f, "udp:{to}"),
+            Destination::Tcp(to) => write!(f, "tcp:{to}"),
+            Destination::Unix(path) => write!(f, "unix:{}", path.display()),
+            Destination::UnixDatagram(path) => write!(f, "unixgram:{}", path.display()),
+            Destination::Http(url) => {
+                let scheme = if url.tls { "https" } else { "http" };
+                write!(f, "{scheme}://{}{}", url.authority, url.path_and_query)
+            }
+            Destination::Kafka(brokers) => write!(f, "kafka:{brokers}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_parses_and_prints_back() {
+        for text in [
+            "stdout",
+            "stderr",
+            "null",
+            "file:/var/log/rows.jsonl",
+            "udp:127.0.0.1:13000",
+            "udp:[::1]:13000",
+            "tcp:collector:9000",
+            "unix:/run/rows.sock",
+            "unixgram:/run/rows.sock",
+            "http://127.0.0.1:8080/ingest?a=b",
+            "https://[2001:db8::1]:8443/",
+            "kafka:a:9092,b:9092",
+        ] {
+            assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
+        }
+        let Ok(Destination::Http(url)) = "https://host".parse() else {
+            panic!("not http")
+        };
+        assert_eq!((url.authority.port, url.path_and_query.as_str()), (443, "/"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for text in [
+            "",
+            "nats:x",
+            "udp:host",
+            "udp:host:0",
+            "udp:::1:5",
+            "tcp::5",
+            "file:",
+            "http:x",
+            "kafka:a",
+        ] {
+            let error = text.parse::<Destination>().unwrap_err();
+            assert!(
+                error.contains("expected") && error.contains("got"),
+                "{text}: {error}"
+            );
+        }
+    }
+}
