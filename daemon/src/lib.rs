@@ -7,7 +7,9 @@
 //! keep). docs/architecture.md has the picture.
 
 pub mod config;
+pub mod envelope;
 pub mod epoll;
 pub mod format;
 pub mod netlink;
 pub mod output;
+pub mod record;

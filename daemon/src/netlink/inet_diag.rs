@@ -38,6 +38,98 @@ pub mod attribute {
     pub const COUNT: usize = 23;
 }
 
+/// Numbers of the attributes nested in INET_DIAG_ULP_INFO (include/uapi/linux/inet_diag.h).
+pub mod ulp {
+    #![allow(missing_docs, reason = "the names are the kernel's")]
+    pub const NAME: u8 = 1;
+    pub const TLS: u8 = 2;
+    pub const MPTCP: u8 = 3;
+    pub const COUNT: usize = 4;
+
+    /// include/uapi/linux/tls.h
+    pub mod tls {
+        pub const VERSION: u8 = 1;
+        pub const CIPHER: u8 = 2;
+        pub const TXCONF: u8 = 3;
+        pub const RXCONF: u8 = 4;
+        pub const COUNT: usize = 5;
+    }
+
+    /// include/uapi/linux/mptcp.h
+    pub mod mptcp {
+        pub const TOKEN_REM: u8 = 1;
+        pub const TOKEN_LOC: u8 = 2;
+        pub const RELWRITE_SEQ: u8 = 3;
+        pub const MAP_SEQ: u8 = 4;
+        pub const MAP_SFSEQ: u8 = 5;
+        pub const SSN_OFFSET: u8 = 6;
+        pub const MAP_DATALEN: u8 = 7;
+        pub const FLAGS: u8 = 8;
+        pub const ID_REM: u8 = 9;
+        pub const ID_LOC: u8 = 10;
+        pub const COUNT: usize = 11;
+    }
+}
+
+/// Attributes found by number: one walk, then each is at hand in whatever order it is needed.
+#[derive(Clone, Copy, Debug)]
+pub struct AttributeTable<'a, const COUNT: usize> {
+    values: [&'a [u8]; COUNT],
+    present: u32,
+    malformed: bool,
+}
+
+impl<'a, const COUNT: usize> AttributeTable<'a, COUNT> {
+    /// Walks `bytes`, a run of attributes. A malformed one ends the walk; of one that comes twice
+    /// the last counts; numbers of COUNT and more are passed over.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> AttributeTable<'a, COUNT> {
+        const { assert!(COUNT <= 32, "one bit an attribute") };
+        let mut table = AttributeTable {
+            values: [&[]; COUNT],
+            present: 0,
+            malformed: false,
+        };
+        let mut rest = bytes;
+        while let [l0, l1, t0, t1, ..] = *rest {
+            let length = usize::from(u16::from_ne_bytes([l0, l1]));
+            let number = usize::from(u16::from_ne_bytes([t0, t1]) & NLA_TYPE_MASK);
+            let Some(value) = rest.get(4..length) else { break };
+            if let Some(slot) = table.values.get_mut(number) {
+                *slot = value;
+                table.present |= 1 << number;
+            }
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        table.malformed = !rest.is_empty();
+        table
+    }
+
+    /// The value of an attribute, if it is there.
+    #[inline]
+    pub fn get(&self, number: u8) -> Option<&'a [u8]> {
+        let present = number < 32 && self.present >> number & 1 == 1;
+        if present {
+            self.values.get(usize::from(number)).copied()
+        } else {
+            None
+        }
+    }
+
+    /// Bit n is set when attribute n is there.
+    pub fn present(&self) -> u32 {
+        self.present
+    }
+
+    /// Whether bytes were left that are no attribute.
+    pub fn malformed(&self) -> bool {
+        self.malformed
+    }
+}
+
+/// The upper two bits of an attribute's type are flags (include/uapi/linux/netlink.h).
+const NLA_TYPE_MASK: u16 = 0x3fff;
+
 /// A set of attributes: which are asked of the kernel and written to rows (`--deserializers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes(u32);
@@ -276,6 +368,12 @@ impl<'a> InetDiagMsg<'a> {
     /// The whole payload.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The attributes behind the fixed part.
+    #[inline]
+    pub fn attributes(&self) -> AttributeTable<'a, { attribute::COUNT }> {
+        AttributeTable::new(&self.bytes[INET_DIAG_MSG_BYTES..])
     }
 
     /// `idiag_state`
