@@ -1,0 +1,3 @@
+//! What the tests that need privileges share.
+
+pub mod sandbox;
