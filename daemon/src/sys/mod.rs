@@ -1,0 +1,7 @@
+//! System calls that no crate wraps: the only place besides `netlink` with unsafe code, one call and
+//! one safe function each.
+#![allow(unsafe_code)]
+
+pub mod netns_cookie;
+pub mod sampler;
+pub mod socket_activation;
