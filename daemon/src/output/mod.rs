@@ -1,5 +1,336 @@
 //! Delivers messages, or keeps them until it can.
+//!
+//! One output a daemon: a bounded queue (`queue` has the drop policy) in front of one kind of
+//! transport. Nothing here waits: each call does what can be done at once, and says by its
+//! descriptor in the loop and by [`Output::deadline`] when to be called again.
 
+mod backoff;
+mod counters;
+mod datagram;
 mod destination;
+mod file;
+mod http;
+mod http_response;
+mod link;
+mod queue;
+mod registration;
+pub mod resolve;
+mod socket;
+mod stdio;
+mod stream;
+mod tail;
+mod transmission;
+mod transport;
 
+pub use counters::{Counters, DropReason, Tally};
 pub use destination::{Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
+pub use tail::Tail;
+
+use crate::epoll::{Epoll, Event};
+use link::Link;
+use nix::sys::socket::SockType;
+use queue::Queue;
+use std::{fmt, os::fd::AsFd, path::Path, path::PathBuf, time::Instant};
+
+/// Who a message is, fixed before it is sent: a receiver that gets it twice can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// New at each start of the daemon.
+    pub instance_id: u64,
+    /// Counts the envelopes of the instance.
+    pub envelope_sequence: u64,
+}
+
+/// One envelope, as it is sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who it is.
+    pub identity: Identity,
+    /// Rows in it.
+    pub rows: u32,
+    /// The encoded envelope, framing included.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (instance, sequence) = (self.identity.instance_id, self.identity.envelope_sequence);
+        let bytes = self.bytes.len();
+        write!(
+            f,
+            "message {instance}/{sequence} ({} rows, {bytes} bytes)",
+            self.rows
+        )
+    }
+}
+
+/// Bytes that may wait if nothing else is said: some minutes of a busy host, and a known ceiling.
+const QUEUE_BYTES_DEFAULT: usize = 64 << 20;
+
+/// What an output needs to know beside its destination.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of messages that may wait.
+    pub queue_bytes_max: usize,
+    /// Written once at the start of each new file, stream, connection and HTTP body (the header line
+    /// of CSV); never to datagrams, which may arrive alone.
+    pub preamble: Vec<u8>,
+    /// Of HTTP bodies.
+    pub content_type: &'static str,
+    /// How a file's torn end is found at start.
+    pub tail: Tail,
+    /// Of the jitter.
+    pub seed: u64,
+    /// Certificates that https trusts instead of the system's.
+    pub tls_roots: Option<rustls::RootCertStore>,
+    /// The executable that resolves names: its `main` calls [`resolve::child`].
+    pub resolver: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            queue_bytes_max: QUEUE_BYTES_DEFAULT,
+            preamble: Vec::new(),
+            content_type: "application/octet-stream",
+            tail: Tail::Opaque,
+            seed: 1,
+            tls_roots: None,
+            resolver: PathBuf::from("/proc/self/exe"),
+        }
+    }
+}
+
+/// Why an output cannot work at all. A receiver that is merely away is no such reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenError(String);
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+#[derive(Debug)]
+enum Kind {
+    Null,
+    Stdio(stdio::Stdio),
+    File(file::File),
+    Datagram(datagram::Datagram),
+    Stream(stream::Stream),
+    Http(Box<http::Http>),
+}
+
+/// Where messages go, and those that wait.
+#[derive(Debug)]
+pub struct Output {
+    queue: Queue,
+    kind: Kind,
+}
+
+impl Output {
+    /// Opens, or begins to connect to, the destination.
+    ///
+    /// # Errors
+    /// When the destination can never work as given; not when its receiver is away.
+    pub fn open(
+        destination: &Destination,
+        options: Options,
+        epoll: &Epoll,
+        now: Instant,
+    ) -> Result<Output, OpenError> {
+        let mut queue = Queue::new(options.queue_bytes_max);
+        let kind = open_kind(destination, &options, epoll, &mut queue)
+            .map_err(|problem| OpenError(format!("output {destination}: {problem}")))?;
+        let mut output = Output { queue, kind };
+        let queue = &mut output.queue;
+        match &mut output.kind {
+            Kind::Null => queue.counters.connected = true,
+            Kind::Stdio(_) | Kind::File(_) => {}
+            Kind::Datagram(datagram) => datagram.begin(queue, epoll, now),
+            Kind::Stream(stream) => stream.begin(queue, epoll, now),
+            Kind::Http(http) => http.begin(queue, epoll, now),
+        }
+        Ok(output)
+    }
+
+    /// Takes a message: sends it, queues it, or drops the oldest for it.
+    pub fn offer(&mut self, message: Message, epoll: &Epoll, now: Instant) {
+        let queue = &mut self.queue;
+        if self
+            .kind
+            .message_bytes_max()
+            .is_some_and(|max| message.bytes.len() > max)
+        {
+            queue.counters.drop(&message, DropReason::TooLarge);
+            return;
+        }
+        queue.push(message);
+        match &mut self.kind {
+            Kind::Null => queue.front_delivered(),
+            Kind::Stdio(stdio) => stdio.offered(queue, epoll, now),
+            Kind::File(file) => file.offered(queue, now),
+            Kind::Datagram(datagram) => datagram.offered(queue, epoll, now),
+            Kind::Stream(stream) => stream.offered(queue, epoll, now),
+            Kind::Http(http) => http.offered(queue, epoll, now),
+        }
+    }
+
+    /// An event under a token of [`crate::epoll::Source::Output`]; a stale one does nothing.
+    pub fn ready(&mut self, event: &Event, epoll: &Epoll, now: Instant) {
+        let queue = &mut self.queue;
+        match &mut self.kind {
+            Kind::Null | Kind::File(_) => {}
+            Kind::Stdio(stdio) => stdio.ready(event, queue, epoll, now),
+            Kind::Datagram(datagram) => datagram.ready(event, queue, epoll, now),
+            Kind::Stream(stream) => stream.ready(event, queue, epoll, now),
+            Kind::Http(http) => http.ready(event, queue, epoll, now),
+        }
+    }
+
+    /// Does what is due at `now`; before [`Output::deadline`], nothing is.
+    pub fn tick(&mut self, epoll: &Epoll, now: Instant) {
+        let queue = &mut self.queue;
+        match &mut self.kind {
+            Kind::Null => {}
+            Kind::Stdio(stdio) => stdio.tick(queue, epoll, now),
+            Kind::File(file) => file.tick(queue, now),
+            Kind::Datagram(datagram) => datagram.tick(queue, epoll, now),
+            Kind::Stream(stream) => stream.tick(queue, epoll, now),
+            Kind::Http(http) => http.tick(queue, epoll, now),
+        }
+    }
+
+    /// When [`Output::tick`] is to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.kind {
+            Kind::Null => None,
+            Kind::Stdio(stdio) => stdio.deadline(),
+            Kind::File(file) => file.deadline(),
+            Kind::Datagram(datagram) => datagram.deadline(),
+            Kind::Stream(stream) => stream.deadline(),
+            Kind::Http(http) => http.deadline(),
+        }
+    }
+
+    /// SIGHUP: a file is opened again at its path; connections are made anew, names looked up anew.
+    /// A message that is half out on a stream is sent again, whole, on the new connection.
+    pub fn reopen(&mut self, epoll: &Epoll, now: Instant) {
+        let queue = &mut self.queue;
+        match &mut self.kind {
+            Kind::Null | Kind::Stdio(_) => {}
+            Kind::File(file) => file.reopen(queue, now),
+            Kind::Datagram(datagram) => datagram.reopen(queue, epoll, now),
+            Kind::Stream(stream) => stream.reopen(queue, epoll, now),
+            Kind::Http(http) => http.reopen(queue, epoll, now),
+        }
+    }
+
+    /// The end: what still waits is counted as dropped, connections are closed, a file is synced. The
+    /// caller has given the output its time to become idle before, and offers nothing after.
+    pub fn shutdown(&mut self) {
+        let queue = &mut self.queue;
+        queue.all_dropped(DropReason::Shutdown);
+        match &mut self.kind {
+            Kind::Null | Kind::Datagram(_) => {}
+            Kind::Stdio(stdio) => stdio.end(),
+            Kind::File(file) => file.sync(),
+            Kind::Stream(stream) => stream.end(queue),
+            Kind::Http(http) => http.end(queue),
+        }
+    }
+
+    /// Whether nothing can ever be delivered again: the reader of stdout went away. A filter ends
+    /// then, with success.
+    pub fn is_closed(&self) -> bool {
+        matches!(&self.kind, Kind::Stdio(stdio) if stdio.is_closed())
+    }
+
+    /// Whether everything offered was delivered or dropped.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether another message might push one out: the poll pauses until it is not.
+    pub fn is_full(&self) -> bool {
+        self.queue.is_full()
+    }
+
+    /// Bytes that wait.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// The largest message that can be delivered, where the transport has a limit.
+    pub fn message_bytes_max(&self) -> Option<usize> {
+        self.kind.message_bytes_max()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.queue.counters
+    }
+}
+
+impl Kind {
+    fn message_bytes_max(&self) -> Option<usize> {
+        match self {
+            Kind::Datagram(datagram) => Some(datagram.message_bytes_max()),
+            _ => None,
+        }
+    }
+}
+
+fn open_kind(
+    destination: &Destination,
+    options: &Options,
+    epoll: &Epoll,
+    queue: &mut Queue,
+) -> Result<Kind, String> {
+    let stdio = |name, fd, queue| match stdio::Stdio::open(name, fd, options, epoll, queue) {
+        Ok(stdio) => Ok(Kind::Stdio(stdio)),
+        Err(error) => Err(error.to_string()),
+    };
+    let to_host = |host, kind| Link::to_host(destination.to_string(), host, kind, options);
+    let to_path = |path: &Path, kind| match nix::sys::socket::UnixAddr::new(path) {
+        Ok(_) => Ok(Link::to_path(destination, path.to_owned(), kind, options)),
+        Err(error) => Err(format!("expected a path that fits a socket address: {error}")),
+    };
+    Ok(match destination {
+        Destination::Null => Kind::Null,
+        Destination::Stdout => stdio("stdout", std::io::stdout().as_fd(), queue)?,
+        Destination::Stderr => stdio("stderr", std::io::stderr().as_fd(), queue)?,
+        Destination::File(path) => match file::File::open(path, options, queue) {
+            Ok(file) => Kind::File(file),
+            Err(error) => return Err(error.to_string()),
+        },
+        Destination::Udp(host) => {
+            let bytes_max = match host.host.parse::<std::net::Ipv6Addr>() {
+                Ok(_) => datagram::UDP_BYTES_MAX_IPV6,
+                // A name may turn out to be either: the smaller limit holds for both.
+                Err(_) => datagram::UDP_BYTES_MAX_IPV4,
+            };
+            Kind::Datagram(datagram::Datagram::new(
+                to_host(host, SockType::Datagram),
+                true,
+                bytes_max,
+            ))
+        }
+        Destination::UnixDatagram(path) => {
+            let bytes_max = socket::Socket::unix_datagram_bytes_max().map_err(|error| error.to_string())?;
+            let link = to_path(path, SockType::Datagram)?;
+            Kind::Datagram(datagram::Datagram::new(link, false, bytes_max))
+        }
+        Destination::Tcp(host) => Kind::Stream(stream::Stream::new(to_host(host, SockType::Stream), options)),
+        Destination::Unix(path) => {
+            Kind::Stream(stream::Stream::new(to_path(path, SockType::Stream)?, options))
+        }
+        Destination::Http(url) => Kind::Http(Box::new(http::Http::new(url, options)?)),
+        Destination::Kafka(_) => return Err("this build has no Kafka output yet".to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

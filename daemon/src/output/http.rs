@@ -1,0 +1,337 @@
+//! http:// and https://: one POST a message, one request in flight, keep-alive.
+//!
+//! Delivered means answered 2xx. 408, 429 and 5xx are asked again after the backoff, or after the
+//! receiver's Retry-After when that is longer. Every other answer would be the same next time: the
+//! message is dropped as rejected. Redirects are not followed: the destination is the operator's
+//! choice. A request whose answer never came is sent again, so a receiver may get a message twice;
+//! the identity in the headers tells.
+
+use super::{
+    DropReason, HttpUrl, Options,
+    http_response::{Answer, Response},
+    link::{Change, Link},
+    queue::Queue,
+    transport::{Tls, Transport},
+};
+use crate::epoll::{Epoll, Event, Interest};
+use nix::sys::socket::SockType;
+use std::{
+    io::{self, ErrorKind},
+    time::{Duration, Instant},
+};
+
+/// From the first byte of a request to the last of its answer: an insert into a busy database takes
+/// seconds; a receiver that takes longer is no better than one that is away.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A receiver may not silence us for longer.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Received at a time; answers are small.
+const READ_BYTES: usize = 8 << 10;
+
+#[derive(Debug)]
+struct Exchange {
+    head: Vec<u8>,
+    /// Of head, preamble and message together.
+    sent: usize,
+    sending: bool,
+    response: Response,
+    until: Instant,
+}
+
+/// An HTTP client for one URL.
+#[derive(Debug)]
+pub(super) struct Http {
+    link: Link,
+    /// Request line and headers that are the same each time.
+    head: String,
+    preamble: Vec<u8>,
+    tls: Option<Tls>,
+    transport: Transport,
+    exchange: Option<Exchange>,
+    /// Answered on this connection. A kept connection may be closed by the receiver at any time; that
+    /// is no failure, not even in the middle of the next request.
+    answered: u64,
+    retry_at: Option<Instant>,
+    rejection_logged: bool,
+}
+
+impl Http {
+    pub fn new(url: &HttpUrl, options: &Options) -> Result<Http, String> {
+        let scheme = if url.tls { "https" } else { "http" };
+        let host = url.authority.to_string();
+        if !host.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("expected a host of printable ASCII, got {host:?}"));
+        }
+        let default_port = if url.tls { ":443" } else { ":80" };
+        let host = host.strip_suffix(default_port).unwrap_or(&host);
+        let path = url.path_and_query.split('?').next().unwrap_or("/");
+        // The query may hold a password: it is not logged.
+        let name = format!("{scheme}://{host}{path}");
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: xtcp2/{}\r\nContent-Type: {}\r\n",
+            url.path_and_query,
+            env!("CARGO_PKG_VERSION"),
+            options.content_type,
+        );
+        let tls = match url.tls {
+            true => Some(Tls::new(&url.authority.host, options.tls_roots.clone())?),
+            false => None,
+        };
+        Ok(Http {
+            link: Link::to_host(name, &url.authority, SockType::Stream, options),
+            head,
+            preamble: options.preamble.clone(),
+            tls,
+            transport: Transport::Plain,
+            exchange: None,
+            answered: 0,
+            retry_at: None,
+            rejection_logged: false,
+        })
+    }
+
+    pub fn begin(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        let change = self.link.begin(queue, epoll, now);
+        self.changed(change, queue, epoll, now);
+    }
+
+    pub fn offered(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        if self.exchange.is_none() {
+            self.advance(queue, epoll, now);
+        }
+    }
+
+    pub fn ready(&mut self, event: &Event, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        match self.link.ready(event, queue, epoll, now) {
+            Change::Io => self.advance(queue, epoll, now),
+            change => self.changed(change, queue, epoll, now),
+        }
+    }
+
+    pub fn tick(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        let change = self.link.tick(queue, epoll, now);
+        self.changed(change, queue, epoll, now);
+        if self
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.until <= now)
+        {
+            self.failed(&format!("no answer within {EXCHANGE_TIMEOUT:?}"), queue, now);
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.advance(queue, epoll, now);
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        let exchange = self.exchange.as_ref().map(|exchange| exchange.until);
+        [self.link.deadline(), exchange, self.retry_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Connects anew, unless a request is under way: then the next failure resolves the name anyway.
+    pub fn reopen(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        if self.exchange.is_none() {
+            let change = self.link.restart(queue, epoll, now);
+            self.changed(change, queue, epoll, now);
+        }
+    }
+
+    pub fn end(&mut self, queue: &mut Queue) {
+        self.exchange = None;
+        self.link.rest(queue);
+    }
+
+    fn changed(&mut self, change: Change, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        if change != Change::Connected {
+            return;
+        }
+        self.answered = 0;
+        match Transport::new(self.tls.as_ref()) {
+            Ok(transport) => {
+                self.transport = transport;
+                self.advance(queue, epoll, now);
+            }
+            Err(error) => self.failed(&error, queue, now),
+        }
+    }
+
+    /// Goes on as far as possible without waiting.
+    fn advance(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        loop {
+            if !self.link.is_connected() {
+                if !queue.is_empty() && self.retry_at.is_none() {
+                    self.begin(queue, epoll, now);
+                }
+                return;
+            }
+            if self.exchange.is_none() && self.retry_at.is_none() {
+                self.start(queue, now);
+            }
+            // After a failed write there may still be an answer that says why.
+            let sent = self.send(queue);
+            match (self.receive(), sent) {
+                (Ok(Some(answer)), _) => self.answered(answer, queue, now),
+                (Err(error), _) | (Ok(None), Err(error)) => self.broken(&error, queue, now),
+                (Ok(None), Ok(())) => break,
+            }
+        }
+        let sending = self.exchange.as_ref().is_some_and(|exchange| exchange.sending);
+        let wanted = Interest {
+            readable: true,
+            writable: self.transport.waits_for_room(sending),
+        };
+        if let Err(error) = self.link.want(epoll, wanted) {
+            self.failed(&error.to_string(), queue, now);
+        }
+    }
+
+    fn start(&mut self, queue: &mut Queue, now: Instant) {
+        let Some(message) = queue.front() else { return };
+        let head = format!(
+            "{}X-Xtcp2-Instance-Id: {}\r\nX-Xtcp2-Envelope-Sequence: {}\r\nContent-Length: {}\r\n\r\n",
+            self.head,
+            message.identity.instance_id,
+            message.identity.envelope_sequence,
+            self.preamble.len() + message.bytes.len(),
+        );
+        queue.set_front_begun(true);
+        self.exchange = Some(Exchange {
+            head: head.into_bytes(),
+            sent: 0,
+            sending: true,
+            response: Response::new(),
+            until: now + EXCHANGE_TIMEOUT,
+        });
+    }
+
+    /// Writes what the socket takes.
+    fn send(&mut self, queue: &Queue) -> io::Result<()> {
+        let Some(socket) = self.link.socket() else {
+            return Ok(());
+        };
+        let (Some(exchange), Some(message)) = (&mut self.exchange, queue.front()) else {
+            return Ok(());
+        };
+        while exchange.sending {
+            let mut skip = exchange.sent;
+            let parts = [&exchange.head, &self.preamble, &message.bytes];
+            let rest = parts.into_iter().find_map(|part| match part.get(skip..) {
+                Some(rest) if !rest.is_empty() => Some(rest),
+                _ => {
+                    skip -= part.len();
+                    None
+                }
+            });
+            let written = match rest {
+                Some(rest) => self.transport.write(socket, rest),
+                None => self.transport.flush(socket).map(|()| 0),
+            };
+            match written {
+                Ok(0) if rest.is_some() => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) => exchange.sending = false,
+                Ok(count) => exchange.sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what there is; `Some` when the answer is complete.
+    fn receive(&mut self) -> io::Result<Option<Answer>> {
+        let Some(socket) = self.link.socket() else {
+            return Ok(None);
+        };
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            let error = match (self.transport.read(socket, &mut buffer), &mut self.exchange) {
+                (Ok(0), _) => ErrorKind::UnexpectedEof.into(),
+                (Ok(count), Some(exchange)) => match exchange.response.feed(&buffer[..count]) {
+                    Ok(None) => continue,
+                    Ok(answer) => return Ok(answer.map(|answer| exchange.finish(answer))),
+                    Err(error) => return Err(io::Error::other(error)),
+                },
+                (Ok(_), None) => io::Error::other("expected nothing, got an answer without a request"),
+                (Err(error), _) if error.kind() == ErrorKind::Interrupted => continue,
+                (Err(error), _) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                (Err(error), _) => error,
+            };
+            let known = self
+                .exchange
+                .as_ref()
+                .and_then(|exchange| exchange.response.closed());
+            return known.map_or(Err(error), |answer| Ok(Some(answer)));
+        }
+    }
+
+    fn answered(&mut self, answer: Answer, queue: &mut Queue, now: Instant) {
+        self.exchange = None;
+        self.answered += 1;
+        match answer.status {
+            200..300 => {
+                queue.front_delivered();
+                self.link.settled();
+                self.rejection_logged = false;
+            }
+            408 | 429 | 500.. => {
+                queue.retry_front();
+                let asked = answer.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+                let wait = self
+                    .link
+                    .failed(&format!("HTTP {}", answer.status), queue)
+                    .max(asked);
+                self.retry_at = Some(now + wait);
+            }
+            status => {
+                if !std::mem::replace(&mut self.rejection_logged, true) {
+                    let name = self.link.name();
+                    log::error!(
+                        "output {name}: expected HTTP 2xx, got {status}; messages it rejects are dropped"
+                    );
+                }
+                queue.front_dropped(DropReason::Rejected);
+            }
+        }
+        if !answer.keep_alive {
+            self.link.rest(queue);
+        }
+    }
+
+    /// The connection ended where an answer was due, or where nothing was.
+    fn broken(&mut self, error: &io::Error, queue: &mut Queue, now: Instant) {
+        let closed = matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        );
+        let unanswered = self.exchange.as_ref().is_none_or(|e| !e.response.started());
+        let kept_or_idle = self.answered > 0 || self.exchange.is_none();
+        if closed && unanswered && kept_or_idle {
+            self.exchange = None;
+            queue.retry_front();
+            self.link.rest(queue);
+        } else {
+            self.failed(&error.to_string(), queue, now);
+        }
+    }
+
+    fn failed(&mut self, error: &str, queue: &mut Queue, now: Instant) {
+        self.exchange = None;
+        queue.retry_front();
+        self.link.lost(error, queue, now);
+    }
+}
+
+impl Exchange {
+    /// An answer that came before the request was out leaves a connection that cannot be used again.
+    fn finish(&self, answer: Answer) -> Answer {
+        Answer {
+            keep_alive: answer.keep_alive && !self.sending,
+            ..answer
+        }
+    }
+}
