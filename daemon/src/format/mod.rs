@@ -1,4 +1,24 @@
 //! How an envelope of rows is written: one file a format.
+//!
+//! protobufList hands out the envelope as it is. The others read its rows back through the field
+//! table: a text format is paid for only by those who chose it, and no row is kept in two shapes.
+
+mod csv;
+mod formatter;
+mod human;
+mod json;
+mod json_mapping;
+mod jsonl;
+mod msgpack;
+mod proto_json;
+mod proto_text;
+mod protobuf_list;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tsv;
+
+pub use formatter::Formatter;
 
 use std::{fmt, str::FromStr};
 
@@ -18,7 +38,7 @@ pub enum Format {
     Csv,
     /// Tab-separated values with a header line.
     Tsv,
-    /// The protobuf text format, one message an envelope.
+    /// The protobuf text format, a row a line.
     ProtoText,
     /// MessagePack: one map a row.
     Msgpack,
