@@ -9,9 +9,9 @@ use std::{path::PathBuf, time::Duration};
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// `<6>message`, the priority prefix that journald understands.
+    /// For people; with the priority prefix that journald understands where stderr is the journal.
     #[default]
-    Journal,
+    Text,
     /// One JSON object a line.
     Json,
 }
@@ -37,6 +37,8 @@ pub struct Config {
     pub topic: String,
     /// How rows are written.
     pub marshal: Format,
+    /// Compression of Kafka messages: auto, zstd, lz4, snappy, gzip or none.
+    pub kafka_compression: String,
     /// Columns of csv and tsv, as camelCase field names; empty is all.
     pub columns: Vec<String>,
     /// An envelope is closed at this many rows.
@@ -49,7 +51,8 @@ pub struct Config {
     pub label: String,
     /// `tag` of each row.
     pub tag: String,
-    /// `hostname` of each row.
+    /// `hostname` of each row. Empty where nothing gave one: whoever starts the daemon asks the
+    /// host, so that parsing stays free of the world.
     pub hostname: String,
     /// `location` of each row.
     pub location: String,
@@ -58,7 +61,8 @@ pub struct Config {
     /// Within this time every process has been looked at for a namespace only it holds;
     /// zero switches the scan off.
     pub proc_scan_every: Duration,
-    /// `host:port` of the admin HTTP server; empty is none.
+    /// `host:port` of the admin HTTP server, port 0 for any; empty is none. `[::]` stands for every
+    /// address, IPv4 too.
     pub prom_listen: String,
     /// Path of the metrics on it.
     pub prom_path: String,
@@ -70,4 +74,45 @@ pub struct Config {
     pub record: Option<PathBuf>,
     /// How long the end of the daemon may take for finishing the poll and flushing the output.
     pub shutdown_timeout: Duration,
+}
+
+/// The defaults of the flag table.
+impl Default for Config {
+    fn default() -> Config {
+        crate::cli::default_config()
+    }
+}
+
+impl Config {
+    /// Something for the flag table to apply its defaults to: no value in here survives that.
+    pub(crate) fn blank() -> Config {
+        Config {
+            frequency: Duration::ZERO,
+            poll_jitter_percent: 0,
+            timeout: Duration::ZERO,
+            max_loops: 0,
+            deserializers: Attributes::NONE,
+            states: States::LISTEN,
+            dest: Destination::Null,
+            topic: String::new(),
+            marshal: Format::Tsv,
+            kafka_compression: String::new(),
+            columns: Vec::new(),
+            envelope_flush_rows: 0,
+            envelope_flush_bytes: 0,
+            output_queue_bytes: 0,
+            label: String::new(),
+            tag: String::new(),
+            hostname: String::new(),
+            location: String::new(),
+            netns_dirs: Vec::new(),
+            proc_scan_every: Duration::ZERO,
+            prom_listen: String::new(),
+            prom_path: String::new(),
+            log_level: log::LevelFilter::Off,
+            log_format: LogFormat::Json,
+            record: None,
+            shutdown_timeout: Duration::ZERO,
+        }
+    }
 }
