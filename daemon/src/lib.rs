@@ -6,10 +6,26 @@
 //! (kernel bytes -> one encoded row) -> `envelope` (rows -> one message) -> `output` (deliver, or
 //! keep). docs/architecture.md has the picture.
 
+pub mod admin;
+pub mod capture;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod envelope;
 pub mod epoll;
 pub mod format;
+pub mod kernel;
+pub mod logger;
+pub mod metrics;
+pub mod namespaces;
 pub mod netlink;
+pub mod notify;
 pub mod output;
+pub mod poll;
 pub mod record;
+pub mod replay;
+pub mod rows;
+pub mod schedule;
+pub mod schema;
+pub mod sys;
+pub mod version;

@@ -1,0 +1,180 @@
+//! The world as it is: this machine's kernel, its namespaces, its clocks.
+
+use crate::{
+    capture::{self, Direction, Recorder},
+    namespaces::{self, Discovery, Home, SCAN_SLICE, Visit},
+    poll::{Arrival, Next, World},
+};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv, send},
+};
+use std::{
+    fs::File,
+    io::{self, BufWriter},
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    rc::Rc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Answers the poll with what the kernel says.
+pub struct Kernel {
+    home: Home,
+    discovery: Discovery,
+    recorder: Option<Recorder<BufWriter<File>>>,
+    /// Name and cookie of the namespace that the datagrams to record belong to.
+    recorded: (Rc<str>, u64),
+}
+
+impl Kernel {
+    /// Polls from `home` what `discovery` finds, and records to `record` if it is given.
+    ///
+    /// # Errors
+    /// When the file to record to cannot be made.
+    pub fn new(home: Home, discovery: Discovery, record: Option<&Path>) -> io::Result<Kernel> {
+        let recorder = match record {
+            Some(path) => Some(Recorder::new(
+                BufWriter::new(File::create(path)?),
+                &operating_system(),
+            )?),
+            None => None,
+        };
+        Ok(Kernel {
+            home,
+            discovery,
+            recorder,
+            recorded: ("".into(), 0),
+        })
+    }
+
+    /// Who is there.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// Who is there, to tell it of events.
+    pub fn discovery_mut(&mut self) -> &mut Discovery {
+        &mut self.discovery
+    }
+
+    /// A slice of the scan of processes, between polls.
+    pub fn scan(&mut self) {
+        let until = Instant::now() + SCAN_SLICE;
+        self.discovery.scan(Instant::now(), || Instant::now() < until);
+    }
+
+    /// Writes out what is still buffered of the recording.
+    pub fn flush_recording(&mut self) {
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.flush()
+        {
+            self.stop_recording(&error);
+        }
+    }
+
+    fn record(&mut self, direction: Direction, datagram: &[u8]) {
+        let now_ns = self.realtime_ns().cast_unsigned();
+        let netns = capture::Namespace {
+            name: &self.recorded.0,
+            cookie: self.recorded.1,
+        };
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.datagram(now_ns, direction, netns, datagram)
+        {
+            self.stop_recording(&error);
+        }
+    }
+
+    /// Polling goes on without the recording: what was asked for first is rows.
+    fn stop_recording(&mut self, error: &io::Error) {
+        log::error!("--record: {error}; the recording ends here, polling goes on");
+        self.recorder = None;
+    }
+
+    fn arrival(&mut self, candidate: &namespaces::Candidate, visit: Visit) -> Arrival<OwnedFd> {
+        if self.recorder.is_some() {
+            let cookie = visit.identity.cookie.unwrap_or(0);
+            self.recorded = (candidate.name().clone(), cookie);
+        }
+        Arrival {
+            identity: visit.identity,
+            name: candidate.name().clone(),
+            socket_number: u64::try_from(visit.socket.as_raw_fd()).unwrap_or(0),
+            socket: visit.socket,
+        }
+    }
+}
+
+impl World for Kernel {
+    type Socket = OwnedFd;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn realtime_ns(&self) -> i64 {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn start_poll(&mut self) {
+        self.discovery.start_poll();
+    }
+
+    fn next_namespace(&mut self) -> Next<OwnedFd> {
+        match self.discovery.next(Instant::now()) {
+            namespaces::Next::Done => Next::Done,
+            namespaces::Next::WaitUntil(then) => Next::WaitUntil(then),
+            namespaces::Next::Scan => {
+                self.scan();
+                Next::Again
+            }
+            namespaces::Next::Visit(candidate) => {
+                let visit = match candidate.path() {
+                    Some(path) => self.home.visit(path),
+                    None => self.home.visit_own(),
+                };
+                match visit {
+                    Ok(visit) if self.discovery.visited(&candidate, visit.identity) => {
+                        Next::Namespace(self.arrival(&candidate, visit))
+                    }
+                    Ok(_) => Next::Again,
+                    Err(error) => {
+                        self.discovery.failed(candidate, &error, Instant::now());
+                        Next::Again
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
+        let sent = send(socket.as_raw_fd(), request, MsgFlags::empty())?;
+        if sent != request.len() {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        self.record(Direction::ToKernel, request);
+        Ok(())
+    }
+
+    fn receive(&mut self, socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+        // MSG_TRUNC: the length is that of the datagram, not of what fitted.
+        let length = recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
+        if self.recorder.is_some() {
+            self.record(Direction::ToUser, &buffer[..length.min(buffer.len())]);
+        }
+        Ok(length)
+    }
+}
+
+/// What uname(2) says, for a recording.
+fn operating_system() -> String {
+    match nix::sys::utsname::uname() {
+        Ok(name) => {
+            let parts = [name.sysname(), name.release(), name.machine()];
+            parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
+        }
+        Err(_) => "Linux".to_owned(),
+    }
+}

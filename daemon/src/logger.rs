@@ -1,0 +1,169 @@
+//! The log: one line an event on stderr, in the levels of journald; the same message is not
+//! repeated a thousand times.
+
+use crate::config::LogFormat;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::{
+    collections::HashMap,
+    io::Write,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// So many lines of one place in the code are let through in a [`WINDOW`].
+const LINES_MAX: u32 = 5;
+/// After it, a place that was held back says how much it kept back, and may speak again.
+const WINDOW: Duration = Duration::from_secs(60);
+
+struct Logger {
+    format: LogFormat,
+    /// Whether stderr is the journal: systemd says so in the environment.
+    is_journal: bool,
+    sites: Mutex<HashMap<(&'static str, u32), Site>>,
+}
+
+/// How much a place in the code said in its window.
+struct Site {
+    since: Instant,
+    lines: u32,
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Starts logging. A second call changes the level only.
+pub fn start(level: LevelFilter, format: LogFormat) {
+    let logger = LOGGER.get_or_init(|| Logger {
+        format,
+        is_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
+        sites: Mutex::default(),
+    });
+    // Fails when there is a logger already, which then is this one.
+    let _ = log::set_logger(logger);
+    log::set_max_level(level);
+}
+
+/// The priority of syslog(3), as sd-daemon(3) wants it before a line.
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+const fn name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
+
+impl Logger {
+    /// Whether the line may be written, and how many of its kind were not.
+    fn admit(&self, record: &Record<'_>, now: Instant) -> Option<u32> {
+        let site = (record.file_static()?, record.line()?);
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = sites.entry(site).or_insert(Site { since: now, lines: 0 });
+        let mut held_back = 0;
+        if now.duration_since(entry.since) >= WINDOW {
+            held_back = entry.lines.saturating_sub(LINES_MAX);
+            *entry = Site { since: now, lines: 0 };
+        }
+        entry.lines += 1;
+        (entry.lines <= LINES_MAX).then_some(held_back)
+    }
+
+    fn line(&self, level: Level, message: &str, unix_time: Duration) -> String {
+        match self.format {
+            LogFormat::Json => {
+                let seconds = unix_time.as_secs_f64();
+                let line = serde_json::json!({ "time": seconds, "level": name(level), "message": message });
+                format!("{line}\n")
+            }
+            // A line break would start a line without a level.
+            LogFormat::Text if self.is_journal => {
+                format!("<{}>{}\n", priority(level), message.replace('\n', " "))
+            }
+            LogFormat::Text => format!("xtcp2: {}: {}\n", name(level), message.replace('\n', " ")),
+        }
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let held_back = match self.admit(record, Instant::now()) {
+            Some(held_back) => held_back,
+            None => return,
+        };
+        let mut message = record.args().to_string();
+        if held_back > 0 {
+            message.push_str(&format!(
+                " (and {held_back} more of this kind in the last minute)"
+            ));
+        }
+        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let line = self.line(record.level(), &message, unix_time);
+        // There is nowhere left to report that stderr is gone.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logger(format: LogFormat, is_journal: bool) -> Logger {
+        Logger {
+            format,
+            is_journal,
+            sites: Mutex::default(),
+        }
+    }
+
+    #[test]
+    fn each_format_keeps_a_message_on_one_line() {
+        let line = |format, is_journal| {
+            logger(format, is_journal).line(Level::Warn, "a\n\"b\"", Duration::from_millis(1500))
+        };
+        assert_eq!(line(LogFormat::Text, true), "<4>a \"b\"\n");
+        assert_eq!(line(LogFormat::Text, false), "xtcp2: warning: a \"b\"\n");
+        let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, true)).unwrap();
+        assert_eq!(json["message"], "a\n\"b\"");
+        assert_eq!((&json["time"], &json["level"]), (&1.5.into(), &"warning".into()));
+    }
+
+    #[test]
+    fn a_place_that_repeats_itself_is_held_back_and_says_how_much() {
+        let logger = logger(LogFormat::Text, false);
+        let start = Instant::now();
+        let at = |line, after| {
+            let record = Record::builder()
+                .file_static(Some("a.rs"))
+                .line(Some(line))
+                .build();
+            logger.admit(&record, start + after)
+        };
+        for _ in 0..LINES_MAX {
+            assert_eq!(at(1, Duration::ZERO), Some(0));
+        }
+        for _ in 0..1000 {
+            assert_eq!(at(1, WINDOW / 2), None);
+        }
+        assert_eq!(at(2, WINDOW / 2), Some(0), "another place is not concerned");
+        assert_eq!(at(1, WINDOW), Some(1000));
+        assert_eq!(at(1, WINDOW), Some(0));
+    }
+}

@@ -1,0 +1,363 @@
+//! The metrics, as Prometheus reads them: made from the components' counters at each scrape, so
+//! that nothing is counted twice and the hot path knows no registry.
+
+use crate::{
+    admin::server::Counters as AdminCounters,
+    namespaces::{Counters as NamespaceCounters, FailureKind},
+    output::{Counters as OutputCounters, DropReason},
+    poll::{DumpCounters, PollReport},
+    record::Anomalies,
+    rows::RowCounters,
+    version::{COMMIT, VERSION},
+};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+use std::{fmt, sync::atomic::AtomicU64};
+
+/// Upper bounds of the histogram of poll durations, seconds: from a few namespaces to thousands.
+const POLL_DURATION_BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// An empty histogram of poll durations.
+pub fn poll_duration_histogram() -> Histogram {
+    Histogram::new(POLL_DURATION_BUCKETS)
+}
+
+/// What there is to say at the moment of a scrape.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    /// The last poll that was completed.
+    pub last_poll: PollReport,
+    /// Polls completed.
+    pub polls: u64,
+    /// Polls that started late, the one before still running.
+    pub polls_late: u64,
+    /// Times a poll waited for a slow receiver.
+    pub output_stalls: u64,
+    /// Duration of all polls.
+    pub poll_durations: &'a Histogram,
+    /// Seconds since 1970 at the end of the last poll.
+    pub last_poll_end_seconds: f64,
+    /// Dumps.
+    pub dumps: DumpCounters,
+    /// Rows and envelopes.
+    pub rows: RowCounters,
+    /// What could not be written into rows.
+    pub anomalies: Anomalies,
+    /// Namespaces.
+    pub namespaces: NamespaceCounters,
+    /// The output.
+    pub output: &'a OutputCounters,
+    /// Bytes waiting in it.
+    pub output_queued_bytes: usize,
+    /// The admin server, if there is one.
+    pub admin: AdminCounters,
+}
+
+type Label = [(&'static str, &'static str); 1];
+
+/// Names and helps are given here and nowhere else; prometheus-client appends unit and `_total`.
+struct Metrics(Registry);
+
+impl Metrics {
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
+    }
+
+    fn bytes_counter(&mut self, name: &str, help: &str, value: u64) {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        self.0.register_with_unit(name, help, Unit::Bytes, counter);
+    }
+
+    fn counters(&mut self, name: &str, help: &str, label: &'static str, values: &[(&'static str, u64)]) {
+        let family = Family::<Label, Counter>::default();
+        for (value, count) in values {
+            family.get_or_create(&[(label, *value)]).inc_by(*count);
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        self.0.register(name, help, gauge);
+    }
+
+    fn bytes_gauge(&mut self, name: &str, help: &str, value: u64) {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        self.0.register_with_unit(name, help, Unit::Bytes, gauge);
+    }
+
+    fn seconds_gauge(&mut self, name: &str, help: &str, value: f64) {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(value);
+        self.0.register_with_unit(name, help, Unit::Seconds, gauge);
+    }
+}
+
+/// Writes all metrics in the OpenMetrics text format.
+///
+/// # Errors
+/// Only when `text` cannot take more.
+pub fn render(snapshot: &Snapshot<'_>, text: &mut String) -> fmt::Result {
+    let mut registry = Registry::with_prefix("xtcp2");
+    let build = Info::new([("version", VERSION), ("commit", COMMIT)]);
+    registry.register("build", "Version of the program", build);
+    registry.register_with_unit(
+        "poll_duration",
+        "From the start of a poll to its end",
+        Unit::Seconds,
+        snapshot.poll_durations.clone(),
+    );
+    let mut metrics = Metrics(registry);
+    polls(&mut metrics, snapshot);
+    namespaces(&mut metrics, snapshot);
+    output(&mut metrics, snapshot);
+    encode(text, &metrics.0)?;
+
+    // encode() closes the text; one text has one end.
+    let end = "# EOF\n";
+    text.truncate(text.strip_suffix(end).unwrap_or(text).len());
+    let mut process = Metrics(Registry::with_prefix("process"));
+    process_metrics(&mut process);
+    encode(text, &process.0)
+}
+
+fn polls(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
+    let Snapshot {
+        last_poll,
+        dumps,
+        rows,
+        anomalies,
+        ..
+    } = snapshot;
+    metrics.counter("polls", "Polls completed", snapshot.polls);
+    metrics.counter(
+        "polls_late",
+        "Polls that started late since the one before still ran",
+        snapshot.polls_late,
+    );
+    metrics.counter(
+        "output_stalls",
+        "Times that a poll waited for a slow receiver",
+        snapshot.output_stalls,
+    );
+    metrics.seconds_gauge(
+        "last_poll_end_timestamp",
+        "End of the last poll",
+        snapshot.last_poll_end_seconds,
+    );
+    metrics.gauge(
+        "namespaces",
+        "Network namespaces read in the last poll",
+        last_poll.namespaces,
+    );
+    metrics.gauge("sockets", "TCP sockets read in the last poll", last_poll.sockets);
+    metrics.counter(
+        "sockets_read",
+        "TCP sockets read, those outside --states included",
+        dumps.sockets,
+    );
+    metrics.counter("sockets_filtered", "TCP sockets outside --states", dumps.filtered);
+    metrics.counter("rows", "Rows made", rows.rows);
+    metrics.counter("envelopes", "Envelopes closed", rows.envelopes);
+    metrics.bytes_counter("envelope", "Protobuf in closed envelopes", rows.envelope_bytes);
+    metrics.bytes_counter("netlink_received", "Replies of the kernel", dumps.received_bytes);
+    metrics.counter(
+        "dumps",
+        "Dumps asked of the kernel, repeated ones included",
+        dumps.dumps,
+    );
+    metrics.counters(
+        "dump_events",
+        "What went wrong in dumps; rows read until then were kept",
+        "event",
+        &[
+            ("repeated", dumps.repeated),
+            ("interrupted", dumps.interrupted),
+            ("overrun", dumps.overrun),
+            ("truncated", dumps.truncated),
+            ("failed", dumps.failed),
+            ("timed_out", dumps.timed_out),
+            ("incomplete", dumps.incomplete),
+            ("malformed", dumps.malformed),
+            ("unexpected", dumps.unexpected),
+            ("duplicate_socket", dumps.duplicates),
+        ],
+    );
+    metrics.counters(
+        "row_anomalies",
+        "Rows that hold less than the kernel sent",
+        "kind",
+        &[
+            ("attributes_malformed", anomalies.attributes_malformed),
+            ("tcp_info_longer_than_known", anomalies.tcp_info_longer),
+            ("overflowed", anomalies.overflowed),
+        ],
+    );
+}
+
+fn namespaces(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
+    let counters = &snapshot.namespaces;
+    metrics.counters(
+        "namespace_events",
+        "Names in the namespace folders that came, went, or went before any poll saw them",
+        "event",
+        &[
+            ("created", counters.folders.created),
+            ("deleted", counters.folders.deleted),
+            ("missed", counters.folders.missed),
+        ],
+    );
+    metrics.counter(
+        "inotify_overflows",
+        "Times that events of the folders were lost",
+        counters.folders.overflows,
+    );
+    metrics.counter("namespace_visits", "Namespaces entered", counters.visited);
+    metrics.counter(
+        "namespace_retries",
+        "Visits put off since nothing was mounted yet",
+        counters.retried,
+    );
+    let failures = FailureKind::ALL.map(|kind| (kind.label(), counters.failed[kind as usize]));
+    metrics.counters(
+        "namespace_failures",
+        "Namespaces that could not be entered",
+        "reason",
+        &failures,
+    );
+    metrics.counter(
+        "process_scan_rounds",
+        "Rounds of the scan of processes",
+        counters.scan.rounds,
+    );
+    metrics.gauge(
+        "processes_scanned",
+        "Processes of the last round",
+        counters.scan.processes,
+    );
+    metrics.gauge(
+        "processes_refused",
+        "Processes of the last round whose namespace may not be read (CAP_SYS_PTRACE)",
+        counters.scan.processes_refused,
+    );
+}
+
+fn output(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
+    let counters = snapshot.output;
+    metrics.counter(
+        "output_delivered_messages",
+        "Messages delivered",
+        counters.delivered.messages,
+    );
+    metrics.counter("output_delivered_rows", "Rows delivered", counters.delivered.rows);
+    metrics.bytes_counter("output_delivered", "Messages delivered", counters.delivered.bytes);
+    let dropped = DropReason::NAMES.map(|(reason, name)| (name, counters.dropped(reason).rows));
+    metrics.counters("output_dropped_rows", "Rows given up", "reason", &dropped);
+    let dropped = DropReason::NAMES.map(|(reason, name)| (name, counters.dropped(reason).messages));
+    metrics.counters("output_dropped_messages", "Messages given up", "reason", &dropped);
+    metrics.counter("output_retries", "Transmissions begun again", counters.retried);
+    metrics.counter(
+        "output_errors",
+        "Failed attempts to resolve, connect, write or be answered",
+        counters.errors,
+    );
+    metrics.counter(
+        "output_reconnects",
+        "Connections made after the first",
+        counters.reconnects,
+    );
+    metrics.gauge(
+        "output_connected",
+        "1 while there is a connection or an open file",
+        counters.connected.into(),
+    );
+    metrics.bytes_gauge(
+        "output_queued",
+        "Messages that wait for the receiver",
+        snapshot.output_queued_bytes as u64,
+    );
+    let AdminCounters {
+        responses_2xx,
+        responses_4xx,
+        responses_5xx,
+        connections,
+        rejected,
+        timed_out,
+        ..
+    } = snapshot.admin;
+    let responses = [
+        ("2xx", responses_2xx),
+        ("4xx", responses_4xx),
+        ("5xx", responses_5xx),
+    ];
+    metrics.counters(
+        "admin_responses",
+        "Answers of the admin server",
+        "code",
+        &responses,
+    );
+    metrics.counter(
+        "admin_connections",
+        "Connections to the admin server",
+        connections,
+    );
+    metrics.counter(
+        "admin_connections_rejected",
+        "Connections turned away, all slots in use",
+        rejected,
+    );
+    metrics.counter(
+        "admin_connections_timed_out",
+        "Connections cut off for slowness",
+        timed_out,
+    );
+}
+
+/// What Prometheus' client libraries say of every process, under the names they use.
+fn process_metrics(metrics: &mut Metrics) {
+    let Ok(process) = procfs::process::Process::myself() else {
+        return;
+    };
+    if let Ok(stat) = process.stat() {
+        #[expect(clippy::cast_precision_loss, reason = "2^53 ticks are 2.8 million years")]
+        let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
+        let cpu = Counter::<f64, AtomicU64>::default();
+        cpu.inc_by(seconds(stat.utime + stat.stime));
+        metrics
+            .0
+            .register_with_unit("cpu", "User and system CPU time", Unit::Seconds, cpu);
+        metrics.bytes_gauge("virtual_memory", "Virtual memory", stat.vsize);
+        metrics.bytes_gauge(
+            "resident_memory",
+            "Resident memory",
+            stat.rss * procfs::page_size(),
+        );
+        metrics.gauge("threads", "Threads", u64::try_from(stat.num_threads).unwrap_or(0));
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+        if let Ok(boot) = procfs::boot_time_secs() {
+            metrics.seconds_gauge(
+                "start_time",
+                "Start of the process",
+                boot as f64 + seconds(stat.starttime),
+            );
+        }
+    }
+    if let Ok(count) = process.fd_count() {
+        metrics.gauge("open_fds", "Open file descriptors", count as u64);
+    }
+    if let Ok(limits) = process.limits()
+        && let procfs::process::LimitValue::Value(max) = limits.max_open_files.soft_limit
+    {
+        metrics.gauge("max_fds", "Bound of open file descriptors", max);
+    }
+}

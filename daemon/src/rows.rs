@@ -1,0 +1,131 @@
+//! From replies to messages: encoder, envelope and formatter in a row, and the numbers that make
+//! a table prove itself.
+
+use crate::{
+    envelope::{Closed, Envelope},
+    format::Formatter,
+    netlink::inet_diag::InetDiagMsg,
+    output::{Identity as MessageIdentity, Message},
+    record::{Anomalies, Encoder, Origin},
+};
+use std::collections::VecDeque;
+
+/// Counts since the start of the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCounters {
+    /// Rows made; the `record_counter` of the last one.
+    pub rows: u64,
+    /// Envelopes closed; the sequence of the last one.
+    pub envelopes: u64,
+    /// Bytes of protobuf in them, length prefixes included.
+    pub envelope_bytes: u64,
+}
+
+/// Makes rows, closes envelopes, hands out messages.
+#[derive(Debug)]
+pub struct Rows {
+    encoder: Encoder,
+    envelope: Envelope,
+    sink: Sink,
+}
+
+/// What becomes of a closed envelope.
+#[derive(Debug)]
+struct Sink {
+    /// `None` discards: nothing is formatted for an output that takes nothing.
+    formatter: Option<Formatter>,
+    message_bytes_max: Option<usize>,
+    instance_id: u64,
+    counters: RowCounters,
+    messages: VecDeque<Message>,
+}
+
+impl Sink {
+    fn close(&mut self, closed: &Closed<'_>) {
+        self.counters.envelopes += 1;
+        self.counters.envelope_bytes += closed.delimited.len() as u64;
+        let identity = MessageIdentity {
+            instance_id: self.instance_id,
+            envelope_sequence: self.counters.envelopes,
+        };
+        match &mut self.formatter {
+            // An output that discards still counts what it was given.
+            None => self.messages.push_back(Message {
+                identity,
+                rows: closed.rows,
+                bytes: Vec::new(),
+            }),
+            Some(formatter) => formatter.messages(closed, self.message_bytes_max, &mut |rows, bytes| {
+                self.messages.push_back(Message {
+                    identity,
+                    rows,
+                    bytes,
+                });
+            }),
+        }
+    }
+}
+
+impl Rows {
+    /// Rows written by `encoder`, collected in `envelope`, formatted by `formatter` (`None`: only
+    /// counted) into messages of at most `message_bytes_max` bytes.
+    pub fn new(
+        instance_id: u64,
+        encoder: Encoder,
+        envelope: Envelope,
+        formatter: Option<Formatter>,
+        message_bytes_max: Option<usize>,
+    ) -> Rows {
+        let sink = Sink {
+            formatter,
+            message_bytes_max,
+            instance_id,
+            counters: RowCounters::default(),
+            messages: VecDeque::new(),
+        };
+        Rows {
+            encoder,
+            envelope,
+            sink,
+        }
+    }
+
+    /// The rows that follow come from another namespace.
+    pub fn enter(&mut self, origin: &Origin<'_>) {
+        self.encoder.enter(origin);
+    }
+
+    /// Makes the row of a reply.
+    #[inline]
+    pub fn push(&mut self, reply: &InetDiagMsg<'_>) {
+        let Rows {
+            encoder,
+            envelope,
+            sink,
+        } = self;
+        sink.counters.rows += 1;
+        let length = encoder.row(reply, sink.counters.rows, envelope.room());
+        envelope.push(length, &mut |closed| sink.close(&closed));
+    }
+
+    /// Closes the envelope that is open, at the end of a poll.
+    pub fn flush(&mut self) {
+        let Rows { envelope, sink, .. } = self;
+        envelope.close(&mut |closed| sink.close(&closed));
+    }
+
+    /// The oldest message that was not taken yet.
+    pub fn take_message(&mut self) -> Option<Message> {
+        self.sink.messages.pop_front()
+    }
+
+    /// What was made so far.
+    pub fn counters(&self) -> RowCounters {
+        self.sink.counters
+    }
+
+    /// What could not be written so far.
+    pub fn anomalies(&self) -> Anomalies {
+        self.encoder.anomalies()
+    }
+}
