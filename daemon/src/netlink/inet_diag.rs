@@ -3,6 +3,7 @@
 //! Source: include/uapi/linux/inet_diag.h and net/ipv4/inet_diag.c of Linux 6.18; numbers are in
 //! the machine's byte order unless said otherwise.
 
+use super::message;
 use std::str::FromStr;
 
 /// Request and reply type that returns IPv4 and IPv6 from one dump. The reply to it carries this
@@ -90,18 +91,16 @@ impl<'a, const COUNT: usize> AttributeTable<'a, COUNT> {
             present: 0,
             malformed: false,
         };
-        let mut rest = bytes;
-        while let [l0, l1, t0, t1, ..] = *rest {
-            let length = usize::from(u16::from_ne_bytes([l0, l1]));
-            let number = usize::from(u16::from_ne_bytes([t0, t1]) & NLA_TYPE_MASK);
-            let Some(value) = rest.get(4..length) else { break };
-            if let Some(slot) = table.values.get_mut(number) {
-                *slot = value;
-                table.present |= 1 << number;
+        for found in message::attributes(bytes) {
+            let Ok(found) = found else {
+                table.malformed = true;
+                break;
+            };
+            if let Some(slot) = table.values.get_mut(usize::from(found.attribute_type)) {
+                *slot = found.value;
+                table.present |= 1 << found.attribute_type;
             }
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
-        table.malformed = !rest.is_empty();
         table
     }
 
@@ -126,9 +125,6 @@ impl<'a, const COUNT: usize> AttributeTable<'a, COUNT> {
         self.malformed
     }
 }
-
-/// The upper two bits of an attribute's type are flags (include/uapi/linux/netlink.h).
-const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// A set of attributes: which are asked of the kernel and written to rows (`--deserializers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,6 +349,35 @@ pub fn dump_one_family(family: u8, ext: u8, states: States, sequence: u32) -> [u
     request
 }
 
+/// Length of a [`look_up`] request.
+pub const LOOK_UP_BYTES: usize = DUMP_ONE_BYTES;
+/// Length of `struct inet_diag_sockid`.
+pub const SOCKET_ID_BYTES: usize = 48;
+const SOCKET_ID_AT: usize = 4;
+
+/// Asks for one socket: nlmsghdr without NLM_F_DUMP, and `struct inet_diag_req_v2` with the id filled
+/// in. The kernel compares the cookie that is part of the id; the state mask is ignored.
+pub fn look_up(family: u8, id: &[u8; SOCKET_ID_BYTES], ext: u8, sequence: u32) -> [u8; LOOK_UP_BYTES] {
+    let mut request = dump_one_family(family, ext, States::ALL, sequence);
+    request[6..8].copy_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    request[24..].copy_from_slice(id);
+    request
+}
+
+/// What a reply is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A socket; `inuse` of /proc/net/sockstat and sockstat6 counts it.
+    Full,
+    /// What is left of a closed one, in TIME_WAIT or FIN_WAIT2; `tw` of sockstat counts it.
+    TimeWait,
+    /// A connection request that is not a socket yet; nothing counts it.
+    Request,
+}
+
+/// `idiag_timer` of a socket in TIME_WAIT.
+const TIMER_TIME_WAIT: u8 = 3;
+
 /// The fixed part of a reply and the attributes behind it, borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct InetDiagMsg<'a> {
@@ -368,6 +393,34 @@ impl<'a> InetDiagMsg<'a> {
     /// The whole payload.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// `idiag_family`
+    #[inline]
+    pub fn family(&self) -> u8 {
+        self.bytes[0]
+    }
+
+    /// `struct inet_diag_sockid`: ports, addresses, interface and cookie.
+    #[inline]
+    pub fn id(&self) -> [u8; SOCKET_ID_BYTES] {
+        let mut id = [0; SOCKET_ID_BYTES];
+        id.copy_from_slice(&self.bytes[SOCKET_ID_AT..SOCKET_ID_AT + SOCKET_ID_BYTES]);
+        id
+    }
+
+    /// What the reply is about. Of a full socket the kernel always sends INET_DIAG_SHUTDOWN, and
+    /// before all other attributes (inet_diag_msg_attrs_fill()); of the others never.
+    #[inline]
+    pub fn kind(&self) -> SocketKind {
+        let mut attributes = message::attributes(&self.bytes[INET_DIAG_MSG_BYTES..]);
+        let is_full = attributes
+            .any(|found| found.is_ok_and(|found| found.attribute_type == u16::from(attribute::SHUTDOWN)));
+        match is_full {
+            true => SocketKind::Full,
+            false if self.bytes[2] == TIMER_TIME_WAIT => SocketKind::TimeWait,
+            false => SocketKind::Request,
+        }
     }
 
     /// The attributes behind the fixed part.

@@ -2,3 +2,4 @@
 
 pub mod inet_diag;
 pub mod message;
+pub mod receive_batch;
