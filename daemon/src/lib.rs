@@ -13,3 +13,4 @@ pub mod format;
 pub mod netlink;
 pub mod output;
 pub mod record;
+pub mod schema;
