@@ -64,7 +64,10 @@ fn every_field_of_the_contract_is_kept() {
         };
         let number: u32 = number.parse().unwrap();
         match message {
-            "Envelope" => assert_eq!((number, name, kind), (ENVELOPE_ROW, "row", "repeated XtcpFlatRecord")),
+            "Envelope" => assert_eq!(
+                (number, name, kind),
+                (ENVELOPE_ROW, "row", "repeated XtcpFlatRecord")
+            ),
             "XtcpFlatRecord" => assert_eq!(ours.remove(&number), Some((name, kind)), "field {number}"),
             "CongestionAlgorithm" => {
                 let value = CONGESTION_ALGORITHMS.iter().find(|(n, _, _)| *n == number);
