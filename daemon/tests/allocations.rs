@@ -1,0 +1,120 @@
+//! A row costs no allocation: the buffers of encoder and envelope are born at the start.
+
+#![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
+
+mod common;
+
+use common::{RECORDED, Random, encoder, varied};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+use xtcp2::{
+    envelope::Envelope,
+    netlink::inet_diag::{Attributes, InetDiagMsg},
+};
+
+const ROWS: u64 = 10_000;
+
+/// The system's allocator; counts what the thread that asks takes from it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+}
+
+// SAFETY: every call goes to the system's allocator with the arguments it came with, and counting
+// is a thread-local of a type without a destructor: it allocates nothing itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller promises a layout whose size is not 0, which is all `System` asks.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as in `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: `block` is from this allocator, so from `System`, with this layout, and the
+        // caller promises that `size` is not 0.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: `block` is from this allocator, so from `System`, with this layout.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn allocations_are_counted() {
+    assert_eq!(
+        allocations_of(|| drop(std::hint::black_box(vec![0u8; 100]))),
+        1,
+        "the counter counts nothing"
+    );
+}
+
+#[test]
+fn ten_thousand_rows_cost_none() {
+    let mut random = Random(3);
+    let mut messages: Vec<Vec<u8>> = (0..512).map(|_| varied(&mut random)).collect();
+    messages.push(RECORDED.to_vec());
+    messages.push(RECORDED[..72].to_vec());
+    let mut encoder = encoder(Attributes::ALL);
+    let mut envelope = Envelope::new(1_000, 786_432);
+    let (mut rows, mut bytes) = (0, 0);
+    let allocations = allocations_of(|| {
+        let mut sink = |closed: xtcp2::envelope::Closed<'_>| {
+            rows += u64::from(closed.rows);
+            bytes += closed.delimited.len();
+        };
+        for (counter, message) in (1..=ROWS).zip(messages.iter().cycle()) {
+            let message = InetDiagMsg::new(message).unwrap();
+            let length = encoder.row(&message, counter, envelope.room());
+            envelope.push(length, &mut sink);
+        }
+        envelope.close(&mut sink);
+    });
+    assert_eq!(rows, ROWS);
+    assert!(bytes > 300 * 10_000, "rows have become empty: {bytes} bytes");
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn the_next_namespace_costs_none() {
+    let mut encoder = encoder(Attributes::ALL);
+    let origin = |netns| xtcp2::record::Origin {
+        timestamp_ns: 1,
+        poll_sequence: 1,
+        netns,
+        netns_inode: 1,
+        netns_cookie: 1,
+        socket_fd: 1,
+    };
+    let long = "/x".repeat(3_000);
+    let allocations = allocations_of(|| {
+        encoder.enter(&origin("/run/netns/short"));
+        encoder.enter(&origin(&long));
+        encoder.enter(&origin("/run/netns/short"));
+    });
+    assert_eq!(allocations, 0);
+}
