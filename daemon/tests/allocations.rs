@@ -1,5 +1,10 @@
 //! A row costs no allocation: the buffers of encoder and envelope are born at the start.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
 #![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
 
 mod common;

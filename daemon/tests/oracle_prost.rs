@@ -4,6 +4,12 @@
 //! The values are taken from the kernel's bytes a second time here, by a reader that shares
 //! nothing with the daemon: structures in the notation of the kernel's headers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
 mod common;
 
 use common::{Random, anything, encoder, repository, row};

@@ -3,6 +3,12 @@
 //! It knows the message type of one-family dumps only, which it is given here whatever the
 //! recording was, and refuses a tcp_info shorter than 232 bytes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
 mod common;
 
 use common::{RECORDED, Random, encoder, row, varied};

@@ -3,6 +3,12 @@
 //!
 //! `UPDATE_SCHEMAS=1 cargo test --test schema` writes them anew.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
 use std::{collections::HashMap, fs, path::PathBuf};
 use xtcp2::{
     record::{CONGESTION_ALGORITHMS, ENVELOPE_ROW, FIELDS, Kind},

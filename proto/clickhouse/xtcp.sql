@@ -12,7 +12,8 @@
 --     INSERT INTO xtcp.xtcp_flat_records
 --     SELECT * REPLACE (fromUnixTimestamp64Nano(timestamp_ns, 'UTC') AS timestamp_ns)
 --     FROM file('rows.pb', 'ProtobufList')
---     SETTINGS format_schema = 'XtcpFlatRecord:XtcpFlatRecord';
+--     SETTINGS format_schema = 'XtcpFlatRecord:XtcpFlatRecord',
+--         use_structure_from_insertion_table_in_table_functions = 0;
 
 CREATE DATABASE IF NOT EXISTS xtcp;
 
@@ -208,8 +209,8 @@ CREATE TABLE IF NOT EXISTS xtcp.xtcp_flat_records
     ulp_mptcp_id_loc UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Address id here',
     source_ip IPv6 MATERIALIZED CAST(if(inet_diag_msg_family = 2, toFixedString(concat(unhex('00000000000000000000FFFF'), substring(inet_diag_msg_socket_source, 1, 4)), 16), inet_diag_msg_socket_source) AS IPv6) CODEC(ZSTD(1)) COMMENT 'Local address',
     destination_ip IPv6 MATERIALIZED CAST(if(inet_diag_msg_family = 2, toFixedString(concat(unhex('00000000000000000000FFFF'), substring(inet_diag_msg_socket_destination, 1, 4)), 16), inet_diag_msg_socket_destination) AS IPv6) CODEC(ZSTD(1)) COMMENT 'Remote address',
-    source_ip_text String ALIAS replaceRegexpOne(toString(source_ip), '^::ffff:', '') COMMENT 'Local address as people write it',
-    destination_ip_text String ALIAS replaceRegexpOne(toString(destination_ip), '^::ffff:', '') COMMENT 'Remote address as people write it',
+    source_ip_text String ALIAS replaceRegexpOne(toString(source_ip), '^::ffff:([0-9]+[.])', '\\1') COMMENT 'Local address as people write it',
+    destination_ip_text String ALIAS replaceRegexpOne(toString(destination_ip), '^::ffff:([0-9]+[.])', '\\1') COMMENT 'Remote address as people write it',
     INDEX destination_ip_bloom destination_ip TYPE bloom_filter GRANULARITY 4
 )
 ENGINE = MergeTree

@@ -66,7 +66,8 @@ fn header() -> String {
 --     INSERT INTO {TABLE}
 --     SELECT * REPLACE (fromUnixTimestamp64Nano(timestamp_ns, 'UTC') AS timestamp_ns)
 --     FROM file('rows.pb', 'ProtobufList')
---     SETTINGS format_schema = 'XtcpFlatRecord:XtcpFlatRecord';
+--     SETTINGS format_schema = 'XtcpFlatRecord:XtcpFlatRecord',
+--         use_structure_from_insertion_table_in_table_functions = 0;
 
 "
     )
@@ -121,7 +122,7 @@ fn address(name: &str, raw: &str, doc: &str) -> String {
 
 fn address_text(name: &str, address: &str, doc: &str) -> String {
     format!(
-        "    {name} String ALIAS replaceRegexpOne(toString({address}), '^::ffff:', '') COMMENT {}",
+        "    {name} String ALIAS replaceRegexpOne(toString({address}), '^::ffff:([0-9]+[.])', '\\\\1') COMMENT {}",
         quoted(doc)
     )
 }

@@ -1,5 +1,10 @@
 //! What tests, benches and examples of rows share: messages as the kernel might send them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
 #![allow(dead_code, reason = "each of them uses a part")]
 
 use std::path::PathBuf;
