@@ -218,6 +218,18 @@ mod tests {
                 let length = writer.len();
                 assert_eq!(length, varint_bytes(value), "{value:#x}");
                 assert_eq!(read_varint(&buffer[..length]), Some((value, &[][..])));
+                let mut field = [0xaa; 32];
+                let mut writer = Writer::new(&mut field);
+                writer.uint64::<1>(value);
+                let written = writer.len();
+                match value {
+                    0 => assert_eq!(written, 0, "zero is not written"),
+                    _ => assert_eq!(
+                        (field[0], &field[1..written]),
+                        (8, &buffer[..length]),
+                        "{value:#x}"
+                    ),
+                }
                 if let Ok(small) = u32::try_from(value) {
                     let (word, word_length) = varint_word(small);
                     assert_eq!(
