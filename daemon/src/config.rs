@@ -16,6 +16,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// How namespaces are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PollPlan {
+    /// In the cheapest way that is known to miss nothing.
+    #[default]
+    Auto,
+    /// Every namespace is walked in every poll.
+    Walk,
+}
+
 /// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -25,6 +35,10 @@ pub struct Config {
     pub poll_jitter_percent: u32,
     /// How long one namespace may take in a poll.
     pub timeout: Duration,
+    /// How namespaces are read.
+    pub poll_plan: PollPlan,
+    /// Each namespace is walked at least so often, whatever the counters say.
+    pub walk_every: Duration,
     /// Polls until the daemon ends by itself; 0 is for ever.
     pub max_loops: u64,
     /// Which attributes are asked of the kernel and written.
@@ -90,6 +104,8 @@ impl Config {
             frequency: Duration::ZERO,
             poll_jitter_percent: 0,
             timeout: Duration::ZERO,
+            poll_plan: PollPlan::Walk,
+            walk_every: Duration::ZERO,
             max_loops: 0,
             deserializers: Attributes::NONE,
             states: States::LISTEN,

@@ -2,11 +2,11 @@
 
 use crate::{
     admin::{Admin, listen::Listener, routes::Status},
-    config::Config,
+    config::{Config, PollPlan},
     envelope::Envelope,
     epoll::{Epoll, Event, Interest, Source, Token},
     format::{Format, Formatter},
-    kernel::Kernel,
+    kernel::{Kernel, NamespaceSocket},
     metrics::{self, Snapshot},
     namespaces::{Discovery, Home},
     notify::Notify,
@@ -26,7 +26,6 @@ use nix::sys::{
 use prometheus_client::metrics::histogram::Histogram;
 use std::{
     fmt, io,
-    os::fd::OwnedFd,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -173,7 +172,7 @@ struct Core {
     notify: Notify,
     schedule: Schedule,
     kernel: Kernel,
-    poll: Poll<OwnedFd>,
+    poll: Poll<NamespaceSocket>,
     rows: Rows,
     output: Output,
     poll_state: PollState,
@@ -380,6 +379,8 @@ fn poll_options(config: &Config) -> PollOptions {
         timeout: config.timeout,
         idiag_ext: config.deserializers.idiag_ext(),
         states: config.states,
+        plans: config.poll_plan == PollPlan::Auto,
+        walk_every: config.walk_every,
     }
 }
 
@@ -654,6 +655,7 @@ impl Status for Core {
             poll_durations: &self.poll_durations,
             last_poll_end_seconds: self.last_poll_end_seconds,
             dumps: self.poll.counters(),
+            known_sockets: self.poll.known_sockets(),
             rows: self.rows.counters(),
             anomalies: self.rows.anomalies(),
             namespaces: self.kernel.discovery().counters(),

@@ -2,7 +2,8 @@
 
 use crate::{
     capture::{self, Direction, Recorder},
-    namespaces::{self, Discovery, Home, SCAN_SLICE, Visit},
+    namespaces::{self, CountFiles, Counts, Discovery, Home, SCAN_SLICE, Visit},
+    netlink::receive_batch::ReceiveBatch,
     poll::{Arrival, Next, World},
 };
 use nix::{
@@ -12,11 +13,24 @@ use nix::{
 use std::{
     fs::File,
     io::{self, BufWriter},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     rc::Rc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+/// What is open of the namespace that is being read, and of no other.
+#[derive(Debug)]
+pub struct NamespaceSocket {
+    netlink: OwnedFd,
+    counts: Option<CountFiles>,
+}
+
+impl AsFd for NamespaceSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
+    }
+}
 
 /// Answers the poll with what the kernel says.
 pub struct Kernel {
@@ -92,7 +106,7 @@ impl Kernel {
         self.recorder = None;
     }
 
-    fn arrival(&mut self, candidate: &namespaces::Candidate, visit: Visit) -> Arrival<OwnedFd> {
+    fn arrival(&mut self, candidate: &namespaces::Candidate, visit: Visit) -> Arrival<NamespaceSocket> {
         if self.recorder.is_some() {
             let cookie = visit.identity.cookie.unwrap_or(0);
             self.recorded = (candidate.name().clone(), cookie);
@@ -101,13 +115,16 @@ impl Kernel {
             identity: visit.identity,
             name: candidate.name().clone(),
             socket_number: u64::try_from(visit.socket.as_raw_fd()).unwrap_or(0),
-            socket: visit.socket,
+            socket: NamespaceSocket {
+                netlink: visit.socket,
+                counts: visit.counts,
+            },
         }
     }
 }
 
 impl World for Kernel {
-    type Socket = OwnedFd;
+    type Socket = NamespaceSocket;
 
     fn now(&self) -> Instant {
         Instant::now()
@@ -122,7 +139,7 @@ impl World for Kernel {
         self.discovery.start_poll();
     }
 
-    fn next_namespace(&mut self) -> Next<OwnedFd> {
+    fn next_namespace(&mut self) -> Next<NamespaceSocket> {
         match self.discovery.next(Instant::now()) {
             namespaces::Next::Done => Next::Done,
             namespaces::Next::WaitUntil(then) => Next::WaitUntil(then),
@@ -149,8 +166,8 @@ impl World for Kernel {
         }
     }
 
-    fn send(&mut self, socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
-        let sent = send(socket.as_raw_fd(), request, MsgFlags::empty())?;
+    fn send(&mut self, socket: &NamespaceSocket, request: &[u8]) -> io::Result<()> {
+        let sent = send(socket.netlink.as_raw_fd(), request, MsgFlags::empty())?;
         if sent != request.len() {
             return Err(Errno::EMSGSIZE.into());
         }
@@ -158,13 +175,36 @@ impl World for Kernel {
         Ok(())
     }
 
-    fn receive(&mut self, socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self, socket: &NamespaceSocket, buffer: &mut [u8]) -> io::Result<usize> {
         // MSG_TRUNC: the length is that of the datagram, not of what fitted.
-        let length = recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
+        let length = recv(socket.netlink.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
         if self.recorder.is_some() {
             self.record(Direction::ToUser, &buffer[..length.min(buffer.len())]);
         }
         Ok(length)
+    }
+
+    fn receive_batch(&mut self, socket: &NamespaceSocket, batch: &mut ReceiveBatch) -> io::Result<usize> {
+        let length = batch.receive(socket.as_fd())?;
+        if self.recorder.is_some() {
+            for datagram in batch.datagrams().flatten() {
+                self.record(Direction::ToUser, datagram);
+            }
+        }
+        Ok(length)
+    }
+
+    fn counts(&mut self, socket: &NamespaceSocket) -> Option<Counts> {
+        socket.counts.as_ref()?.counts()
+    }
+
+    fn opens(&mut self, socket: &NamespaceSocket) -> Option<u64> {
+        socket.counts.as_ref()?.opens()
+    }
+
+    fn thread_cpu(&self) -> Duration {
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+            .map_or(Duration::ZERO, Duration::from)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     admin::server::Counters as AdminCounters,
     namespaces::{Counters as NamespaceCounters, FailureKind},
     output::{Counters as OutputCounters, DropReason},
-    poll::{DumpCounters, PollReport},
+    poll::{PollReport, ReadCounters},
     record::Anomalies,
     rows::RowCounters,
     version::{COMMIT, VERSION},
@@ -43,7 +43,9 @@ pub struct Snapshot<'a> {
     /// Seconds since 1970 at the end of the last poll.
     pub last_poll_end_seconds: f64,
     /// Dumps.
-    pub dumps: DumpCounters,
+    pub dumps: ReadCounters,
+    /// Sockets known from the last poll, and the bytes that takes.
+    pub known_sockets: (usize, usize),
     /// Rows and envelopes.
     pub rows: RowCounters,
     /// What could not be written into rows.

@@ -6,7 +6,7 @@ use super::{
     values,
 };
 use crate::{
-    config::LogFormat,
+    config::{LogFormat, PollPlan},
     format::Format,
     netlink::inet_diag::{ATTRIBUTE_NAMES, STATE_NAMES},
 };
@@ -31,6 +31,7 @@ const ENVELOPE_FLUSH_ROWS_MAX: u32 = 10_000_000;
 
 const COMPRESSIONS: [&str; 6] = ["auto", "zstd", "lz4", "snappy", "gzip", "none"];
 const LOG_FORMATS: [&str; 2] = ["text", "json"];
+const POLL_PLANS: [&str; 2] = ["auto", "walk"];
 
 fn set<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
     *field = value?;
@@ -107,6 +108,46 @@ pub static FLAGS: &[Flag] = &[
             reference_environment: Some("POLL_JITTER_PCT"),
             apply: |config, text| set(&mut config.poll_jitter_percent, values::number(text, 0, 100)),
             get: |config| config.poll_jitter_percent.to_string(),
+            ..PLAIN
+        }),
+    },
+    Flag {
+        name: "poll-plan",
+        aliases: &[],
+        value: Value::Word(|| POLL_PLANS.to_vec()),
+        doc: "How a namespace is read: the cheapest way, or always a walk",
+        long_doc: "\"auto\" asks the kernel for the sockets it knows, and walks the kernel's table of all \
+                   sockets only when the kernel counts more, or when that is cheaper; it skips namespaces \
+                   without TCP sockets. \"walk\" walks the table for every namespace in every poll.",
+        category: Category::Polling,
+        action: Action::Set(Setting {
+            default: "auto",
+            apply: |config, text| {
+                config.poll_plan = match values::one_of(text, &POLL_PLANS)?.as_str() {
+                    "walk" => PollPlan::Walk,
+                    _ => PollPlan::Auto,
+                };
+                Ok(())
+            },
+            get: |config| match config.poll_plan {
+                PollPlan::Auto => "auto".to_owned(),
+                PollPlan::Walk => "walk".to_owned(),
+            },
+            ..PLAIN
+        }),
+    },
+    Flag {
+        name: "walk-every",
+        aliases: &[],
+        value: Value::Duration,
+        doc: "Each namespace is walked at least so often",
+        long_doc: "Bounds how long what the kernel does not count stays unseen: a connection request that \
+                   was not answered yet. Everything else is found in the next poll.",
+        category: Category::Polling,
+        action: Action::Set(Setting {
+            default: "1m",
+            apply: |config, text| set(&mut config.walk_every, values::duration(text, WAIT_MIN, WAIT_MAX)),
+            get: |config| duration::format(config.walk_every),
             ..PLAIN
         }),
     },

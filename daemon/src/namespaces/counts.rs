@@ -53,7 +53,10 @@ impl CountFiles {
     pub fn counts(&self) -> Option<Counts> {
         let mut text = [0; READ_BYTES];
         let line = find_line(read(&self.sockstat, &mut text)?, "TCP:")?;
-        let mut counts = Counts { full: value_behind(line, "inuse")?, time_wait: value_behind(line, "tw")? };
+        let mut counts = Counts {
+            full: value_behind(line, "inuse")?,
+            time_wait: value_behind(line, "tw")?,
+        };
         if let Some(sockstat6) = &self.sockstat6 {
             let line = find_line(read(sockstat6, &mut text)?, "TCP6:")?;
             counts.full += value_behind(line, "inuse")?;
@@ -90,7 +93,10 @@ fn opens(text: &str) -> Option<u64> {
     let (names, values) = (lines.next()?, lines.next()?);
     let mut found = 0;
     let mut sum = 0u64;
-    for (name, value) in names.split_ascii_whitespace().zip(values.split_ascii_whitespace()) {
+    for (name, value) in names
+        .split_ascii_whitespace()
+        .zip(values.split_ascii_whitespace())
+    {
         if name == "ActiveOpens" || name == "PassiveOpens" {
             sum = sum.wrapping_add(value.parse().ok()?);
             found += 1;
@@ -108,7 +114,10 @@ mod tests {
     fn the_lines_of_the_kernel_are_understood() {
         let sockstat = "sockets: used 14\nTCP: inuse 5 orphan 1 tw 7 alloc 9 mem 189\nUDP: inuse 3 mem 0\n";
         let line = find_line(sockstat, "TCP:").unwrap();
-        assert_eq!((value_behind(line, "inuse"), value_behind(line, "tw")), (Some(5), Some(7)));
+        assert_eq!(
+            (value_behind(line, "inuse"), value_behind(line, "tw")),
+            (Some(5), Some(7))
+        );
         assert_eq!(value_behind(line, "none"), None);
         let snmp = "Ip: A\nIp: 1\nTcp: RtoAlgorithm MaxConn ActiveOpens PassiveOpens\nTcp: 1 -1 20 3\n";
         assert_eq!(opens(snmp), Some(23));

@@ -31,12 +31,14 @@
 //! # Ok::<(), xtcp2::namespaces::VisitError>(())
 //! ```
 
+mod counts;
 mod discovery;
 mod folders;
 mod processes;
 mod visit;
 mod watch;
 
+pub use counts::{CountFiles, Counts};
 pub use discovery::{Candidate, Counters, Discovery, Next};
 pub use folders::FolderCounters;
 pub use processes::{SCAN_SLICE, ScanCounters};

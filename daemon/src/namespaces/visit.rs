@@ -3,6 +3,7 @@
 //! Nothing is held per namespace: the path is closed before the visit returns, so a deleted
 //! namespace is pinned only by the socket, for as long as its dump is read.
 
+use super::counts::CountFiles;
 use crate::sys::netns_cookie::netns_cookie;
 use nix::{
     errno::Errno,
@@ -46,6 +47,8 @@ impl Identity {
 pub struct Visit {
     /// A non-blocking `NETLINK_SOCK_DIAG` socket in the visited namespace.
     pub socket: OwnedFd,
+    /// What the kernel counts there; without it the namespace can only be walked.
+    pub counts: Option<CountFiles>,
     /// Read on that very socket, so it cannot be another namespace's.
     pub identity: Identity,
 }
@@ -199,7 +202,7 @@ impl Home {
     /// When no descriptor or memory is left, or the kernel has no sock_diag.
     pub fn visit_own(&self) -> Result<Visit, VisitError> {
         let socket = diag_socket().map_err(VisitError::at("socket"))?;
-        arrived(socket, self.inode)
+        arrived(socket, CountFiles::open(), self.inode)
     }
 
     /// A socket in the namespace mounted on, or linked from, `path`.
@@ -231,8 +234,9 @@ impl Home {
             errno => VisitError::new("setns", errno),
         })?;
         let socket = diag_socket();
+        let counts = CountFiles::open();
         self.come_home();
-        arrived(socket.map_err(VisitError::at("socket"))?, inode)
+        arrived(socket.map_err(VisitError::at("socket"))?, counts, inode)
     }
 
     fn come_home(&self) {
@@ -256,10 +260,13 @@ fn diag_socket() -> Result<OwnedFd, Errno> {
 }
 
 /// A socket keeps its namespace, so all questions about it are asked at home.
-fn arrived(socket: OwnedFd, inode: u64) -> Result<Visit, VisitError> {
+fn arrived(socket: OwnedFd, counts: Result<CountFiles, Errno>, inode: u64) -> Result<Visit, VisitError> {
     let cookie = netns_cookie(&socket).map_err(VisitError::at("getsockopt SO_NETNS_COOKIE"))?;
     Ok(Visit {
         socket,
+        counts: counts
+            .map_err(|errno| log::debug!("counts of a namespace: {errno}"))
+            .ok(),
         identity: Identity { cookie, inode },
     })
 }

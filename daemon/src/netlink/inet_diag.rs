@@ -238,6 +238,9 @@ impl FromStr for Attributes {
     }
 }
 
+/// `TCP_LISTEN`
+pub const TCP_LISTEN: u8 = 10;
+
 /// A set of TCP states, bit n for state n (include/net/tcp_states.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct States(u32);
@@ -253,7 +256,7 @@ pub const STATE_NAMES: [(&str, u8); 12] = [
     ("CLOSE", 7),
     ("CLOSE_WAIT", 8),
     ("LAST_ACK", 9),
-    ("LISTEN", 10),
+    ("LISTEN", TCP_LISTEN),
     ("CLOSING", 11),
     ("NEW_SYN_RECV", 12),
 ];
@@ -263,7 +266,7 @@ impl States {
     /// walk the bind hash as well, which doubles its cost.
     pub const ALL: States = States(0x1fff);
     /// Listening sockets only.
-    pub const LISTEN: States = States(1 << 10);
+    pub const LISTEN: States = States(1 << TCP_LISTEN);
 
     /// The bits as the kernel takes them.
     pub const fn bits(self) -> u32 {

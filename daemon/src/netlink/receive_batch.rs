@@ -25,7 +25,10 @@ pub struct ReceiveBatch {
 
 impl Default for ReceiveBatch {
     fn default() -> ReceiveBatch {
-        ReceiveBatch { buffer: vec![0; BATCH_MAX * SLOT_BYTES], lengths: Vec::with_capacity(BATCH_MAX) }
+        ReceiveBatch {
+            buffer: vec![0; BATCH_MAX * SLOT_BYTES],
+            lengths: Vec::with_capacity(BATCH_MAX),
+        }
     }
 }
 
@@ -58,8 +61,10 @@ impl ReceiveBatch {
     /// EAGAIN when there is nothing, ENOBUFS when the kernel had to drop replies.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.lengths.clear();
-        let mut slices: [libc::iovec; BATCH_MAX] =
-            [libc::iovec { iov_base: ptr::null_mut(), iov_len: SLOT_BYTES }; BATCH_MAX];
+        let mut slices: [libc::iovec; BATCH_MAX] = [libc::iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: SLOT_BYTES,
+        }; BATCH_MAX];
         let mut headers: [libc::mmsghdr; BATCH_MAX] = {
             // SAFETY: mmsghdr is integers and pointers; all zeros is a valid value of it: no name,
             // no buffers, no control data.
@@ -75,10 +80,22 @@ impl ReceiveBatch {
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
         // SAFETY: each of the `count` headers points to one iovec, which points to SLOT_BYTES bytes of
         // `self.buffer`, all distinct; all of them live until the call returns. No time-out is given.
-        let received =
-            unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, flags as _, ptr::null_mut()) };
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                count,
+                flags as _,
+                ptr::null_mut(),
+            )
+        };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        self.lengths.extend(headers.iter().take(received).map(|header| header.msg_len as usize));
+        self.lengths.extend(
+            headers
+                .iter()
+                .take(received)
+                .map(|header| header.msg_len as usize),
+        );
         Ok(self.lengths.iter().sum())
     }
 }
@@ -92,13 +109,21 @@ mod tests {
     fn datagrams_come_in_order_and_cut_ones_are_told() {
         let (sender, receiver) = UnixDatagram::pair().unwrap();
         let mut batch = ReceiveBatch::default();
-        assert_eq!(batch.receive(receiver.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            batch.receive(receiver.as_fd()).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         for length in [1, SLOT_BYTES, SLOT_BYTES + 1, 3] {
-            sender.send(&vec![u8::try_from(length % 251).unwrap(); length]).unwrap();
+            sender
+                .send(&vec![u8::try_from(length % 251).unwrap(); length])
+                .unwrap();
         }
         assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 2 * SLOT_BYTES + 5);
         let datagrams: Vec<_> = batch.datagrams().collect();
-        let lengths: Vec<_> = datagrams.iter().map(|datagram| datagram.map(<[u8]>::len)).collect();
+        let lengths: Vec<_> = datagrams
+            .iter()
+            .map(|datagram| datagram.map(<[u8]>::len))
+            .collect();
         assert_eq!(lengths, [Some(1), Some(SLOT_BYTES), None, Some(3)]);
         assert_eq!(datagrams[3].unwrap(), [3; 3]);
     }

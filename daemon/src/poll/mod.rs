@@ -2,13 +2,19 @@
 //! advanced in slices, so that the loop stays free for others while 100,000 sockets are read.
 
 mod dump;
+mod known;
+mod look_up;
+mod plan;
+mod reading;
+mod scratch;
 mod world;
 
-pub use dump::{DumpCounters, RECEIVE_BYTES};
+pub use scratch::{RECEIVE_BYTES, ReadCounters};
 pub use world::{Arrival, Next, World};
 
 use crate::{netlink::inet_diag::States, record::Origin, rows::Rows};
-use dump::{Dump, DumpOptions, Scratch, Step};
+use reading::{Memory, Reading};
+use scratch::{Scratch, Step};
 use std::time::{Duration, Instant};
 
 /// Settings of all polls.
@@ -20,6 +26,20 @@ pub struct PollOptions {
     pub idiag_ext: u8,
     /// States that become rows.
     pub states: States,
+    /// Whether a namespace is read in the cheapest way; else every one is walked.
+    pub plans: bool,
+    /// Each namespace is walked at least so often, for what counters do not show.
+    pub walk_every: Duration,
+}
+
+impl PollOptions {
+    /// Whether sockets in TIME_WAIT become rows. What is left of a socket that was closed first is
+    /// kept there too while it is in FIN_WAIT2.
+    fn needs_time_wait(&self) -> bool {
+        const FIN_WAIT2: u8 = 5;
+        const TIME_WAIT: u8 = 6;
+        self.states.contains(TIME_WAIT) || self.states.contains(FIN_WAIT2)
+    }
 }
 
 /// What one poll did.
@@ -53,8 +73,8 @@ pub enum Progress {
 /// The poll under way, if there is one, and the memory of all polls.
 #[derive(Debug)]
 pub struct Poll<S> {
-    options: PollOptions,
     scratch: Scratch,
+    memory: Memory,
     sequence: u64,
     running: Option<Running<S>>,
     steps: u64,
@@ -64,7 +84,7 @@ pub struct Poll<S> {
 struct Running<S> {
     started: Instant,
     timestamp_ns: i64,
-    dump: Option<Dump<S>>,
+    reading: Option<Reading<S>>,
     namespaces: u64,
     sockets_before: u64,
     rows_before: u64,
@@ -74,8 +94,8 @@ impl<S> Poll<S> {
     /// Nothing running yet.
     pub fn new(options: PollOptions) -> Poll<S> {
         Poll {
-            options,
-            scratch: Scratch::default(),
+            scratch: Scratch::new(options),
+            memory: Memory::default(),
             sequence: 0,
             running: None,
             steps: 0,
@@ -84,7 +104,10 @@ impl<S> Poll<S> {
 
     /// Takes other settings, from the next step on.
     pub fn set_options(&mut self, options: PollOptions) {
-        self.options = options;
+        if !options.plans {
+            self.memory.known.clear();
+        }
+        self.scratch.options = options;
     }
 
     /// Whether a poll is under way.
@@ -92,9 +115,14 @@ impl<S> Poll<S> {
         self.running.is_some()
     }
 
-    /// Counts of all dumps so far.
-    pub fn counters(&self) -> DumpCounters {
+    /// Counts of all reads so far.
+    pub fn counters(&self) -> ReadCounters {
         self.scratch.counters
+    }
+
+    /// Sockets that are known from the last poll, and the bytes that takes.
+    pub fn known_sockets(&self) -> (usize, usize) {
+        (self.memory.known.socket_count(), self.memory.known.socket_bytes())
     }
 
     /// Number of the last poll that was started; 0 before the first.
@@ -109,7 +137,7 @@ impl<S> Poll<S> {
 
     /// The socket that is waited for.
     pub fn socket(&self) -> Option<&S> {
-        self.running.as_ref()?.dump.as_ref().map(Dump::socket)
+        self.running.as_ref()?.reading.as_ref().map(Reading::socket)
     }
 
     /// Starts a poll. One that is under way goes on instead: polls are never stacked.
@@ -121,7 +149,7 @@ impl<S> Poll<S> {
         self.running = Some(Running {
             started: world.now(),
             timestamp_ns: world.realtime_ns(),
-            dump: None,
+            reading: None,
             namespaces: 0,
             sockets_before: self.scratch.counters.sockets,
             rows_before: rows.counters().rows,
@@ -137,12 +165,24 @@ impl<S> Poll<S> {
         budget: Duration,
     ) -> Progress {
         let until = world.now() + budget;
+        if let Some(reading) = self.reading() {
+            reading.resume(world);
+        }
         loop {
             match self.step(world, rows) {
                 Progress::More if world.now() < until => {}
-                progress => return progress,
+                progress => {
+                    if let Some(reading) = self.reading() {
+                        reading.pause(world);
+                    }
+                    return progress;
+                }
             }
         }
+    }
+
+    fn reading(&mut self) -> Option<&mut Reading<S>> {
+        self.running.as_mut()?.reading.as_mut()
     }
 
     fn step<W: World<Socket = S>>(&mut self, world: &mut W, rows: &mut Rows) -> Progress {
@@ -150,15 +190,11 @@ impl<S> Poll<S> {
             return Progress::Idle;
         };
         self.steps += 1;
-        if let Some(dump) = &mut running.dump {
-            let options = DumpOptions {
-                idiag_ext: self.options.idiag_ext,
-                states: self.options.states,
-            };
-            match dump.step(world, &options, &mut self.scratch, rows) {
+        if let Some(reading) = &mut running.reading {
+            match reading.step(world, &mut self.memory, &mut self.scratch, rows, self.sequence) {
                 Step::More => {}
-                Step::Blocked => return Progress::Waiting(dump.deadline()),
-                Step::Done => running.dump = None,
+                Step::Blocked => return Progress::Waiting(reading.deadline()),
+                Step::Done => running.reading = None,
             }
             return Progress::More;
         }
@@ -173,13 +209,13 @@ impl<S> Poll<S> {
                     netns_cookie: arrival.identity.cookie.unwrap_or(0),
                     socket_fd: arrival.socket_number,
                 });
-                let deadline = world.now() + self.options.timeout;
-                running.dump = Some(Dump::new(arrival.socket, deadline, &mut self.scratch));
+                running.reading = Reading::new(arrival, world, &mut self.memory, &mut self.scratch);
                 Progress::More
             }
             Next::Again => Progress::More,
             Next::WaitUntil(then) => Progress::Waiting(then),
             Next::Done => {
+                self.memory.known.keep_only(self.sequence);
                 rows.flush();
                 let report = PollReport {
                     sequence: self.sequence,

@@ -1,8 +1,15 @@
 //! Everything the core asks of the world, in one narrow trait: the kernel answers in the daemon,
 //! a seeded simulation in tests. Static dispatch, no state shared.
 
-use crate::namespaces::Identity;
-use std::{io, rc::Rc, time::Instant};
+use crate::{
+    namespaces::{Counts, Identity},
+    netlink::receive_batch::ReceiveBatch,
+};
+use std::{
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 /// A namespace that was entered and left again.
 #[derive(Debug)]
@@ -60,4 +67,20 @@ pub trait World {
     /// # Errors
     /// EAGAIN when there is none yet, ENOBUFS when the kernel had to drop some.
     fn receive(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Receives several datagrams at once.
+    ///
+    /// # Errors
+    /// As [`World::receive`].
+    fn receive_batch(&mut self, socket: &Self::Socket, batch: &mut ReceiveBatch) -> io::Result<usize>;
+
+    /// How many sockets the kernel counts in the namespace; `None` when it does not say.
+    fn counts(&mut self, socket: &Self::Socket) -> Option<Counts>;
+
+    /// Connections that the kernel counted as opened in the namespace since that was made; `None`
+    /// when it does not say.
+    fn opens(&mut self, socket: &Self::Socket) -> Option<u64>;
+
+    /// CPU time that the thread used so far.
+    fn thread_cpu(&self) -> Duration;
 }

@@ -1,0 +1,218 @@
+//! Asks for each known socket of one namespace, in batches, each answer matched by its number.
+
+use super::{
+    known::Known,
+    scratch::{Scratch, Step},
+    world::World,
+};
+use crate::{
+    netlink::{
+        inet_diag::{InetDiagMsg, LOOK_UP_BYTES, SOCK_DIAG_BY_FAMILY, SocketKind, look_up},
+        message::{Message, Messages, NLMSG_ERROR, error_code},
+        receive_batch::BATCH_MAX,
+    },
+    rows::Rows,
+};
+
+/// How often unanswered look-ups are sent before the namespace is walked instead. The kernel answers
+/// within the send; an answer is only missing when the receive buffer was full.
+const SENDS_MAX: u32 = 4;
+
+const _: () = assert!(BATCH_MAX <= 64, "one bit a look-up");
+
+/// The look-ups of one namespace under way.
+#[derive(Debug)]
+pub struct LookUps {
+    /// Sequence number of the look-up of the first socket.
+    base_sequence: u32,
+    /// The batch: the sockets from here,
+    start: usize,
+    /// that many,
+    length: usize,
+    /// one bit for each that is not answered yet.
+    unanswered: u64,
+    sends: u32,
+    waits_for_replies: bool,
+    /// Every look-up was answered.
+    pub complete: bool,
+    /// Sockets that are full now and were not when they were seen last. Whether the kernel's counts,
+    /// read before, have them already is not known.
+    pub became_full: u64,
+}
+
+impl LookUps {
+    /// Look-ups of so many sockets.
+    pub fn new(sockets: usize, scratch: &mut Scratch) -> LookUps {
+        LookUps {
+            base_sequence: scratch.next_sequence(u32::try_from(sockets).unwrap_or(u32::MAX)),
+            start: 0,
+            length: 0,
+            unanswered: 0,
+            sends: 0,
+            waits_for_replies: false,
+            complete: false,
+            became_full: 0,
+        }
+    }
+
+    /// Sends a batch, or takes what replies there are.
+    pub fn step<W: World>(
+        &mut self,
+        world: &mut W,
+        socket: &W::Socket,
+        sockets: &[Known],
+        scratch: &mut Scratch,
+        rows: &mut Rows,
+    ) -> Step {
+        if self.unanswered == 0 {
+            self.start += self.length;
+            self.length = BATCH_MAX.min(sockets.len() - self.start);
+            if self.length == 0 {
+                self.complete = true;
+                return Step::Done;
+            }
+            self.unanswered = u64::MAX >> (64 - self.length);
+            self.sends = 0;
+            self.waits_for_replies = false;
+        }
+        match self.waits_for_replies {
+            false => self.send(world, socket, sockets, scratch),
+            true => self.receive(world, socket, sockets, scratch, rows),
+        }
+    }
+
+    fn send<W: World>(
+        &mut self,
+        world: &mut W,
+        socket: &W::Socket,
+        sockets: &[Known],
+        scratch: &mut Scratch,
+    ) -> Step {
+        if self.sends == SENDS_MAX {
+            return Step::Done;
+        }
+        scratch.requests.clear();
+        scratch.requests.reserve(BATCH_MAX * LOOK_UP_BYTES);
+        let batch = self.start..self.start + self.length;
+        for (number, known) in batch.clone().zip(&sockets[batch]) {
+            if self.unanswered >> (number - self.start) & 1 == 1 {
+                #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+                let sequence = self.base_sequence.wrapping_add(number as u32);
+                let ext = scratch.options.idiag_ext;
+                scratch
+                    .requests
+                    .extend(look_up(known.family, &known.id, ext, sequence));
+            }
+        }
+        match world.send(socket, &scratch.requests) {
+            Ok(()) => {
+                let asked = u64::from(self.unanswered.count_ones());
+                let counters = &mut scratch.counters;
+                counters.look_ups += asked;
+                counters.look_ups_repeated += if self.sends > 0 { asked } else { 0 };
+                self.sends += 1;
+                self.waits_for_replies = true;
+                Step::More
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => Step::More,
+            Err(_) => Step::Done,
+        }
+    }
+
+    fn receive<W: World>(
+        &mut self,
+        world: &mut W,
+        socket: &W::Socket,
+        sockets: &[Known],
+        scratch: &mut Scratch,
+        rows: &mut Rows,
+    ) -> Step {
+        // Taken out, so that the replies can be read while the rest of the memory is written.
+        let mut replies = std::mem::take(&mut scratch.replies);
+        let step = match world.receive_batch(socket, &mut replies) {
+            Ok(length) => {
+                scratch.counters.received_bytes += length as u64;
+                let mut datagrams = replies.datagrams();
+                match datagrams.try_for_each(|datagram| self.datagram(datagram?, sockets, scratch, rows)) {
+                    Some(()) => Step::More,
+                    None => Step::Done,
+                }
+            }
+            Err(error) => match error.raw_os_error() {
+                // All answers that there are were read: what has none is asked for again.
+                Some(libc::EAGAIN) => {
+                    self.waits_for_replies = false;
+                    Step::More
+                }
+                Some(libc::EINTR) => Step::More,
+                Some(libc::ENOBUFS) => {
+                    scratch.counters.overrun += 1;
+                    Step::More
+                }
+                _ => Step::Done,
+            },
+        };
+        scratch.replies = replies;
+        step
+    }
+
+    /// Goes through one datagram; `None` when look-ups cannot settle this namespace.
+    fn datagram(
+        &mut self,
+        datagram: &[u8],
+        sockets: &[Known],
+        scratch: &mut Scratch,
+        rows: &mut Rows,
+    ) -> Option<()> {
+        for message in Messages::new(datagram) {
+            let Ok(message) = message else {
+                scratch.counters.malformed += 1;
+                return None;
+            };
+            let number = message.sequence.wrapping_sub(self.base_sequence) as usize;
+            let in_batch = number.wrapping_sub(self.start);
+            if in_batch >= self.length || self.unanswered >> in_batch & 1 == 0 {
+                scratch.counters.unexpected += 1;
+                continue;
+            }
+            self.answer(&message, &sockets[number], scratch, rows)?;
+            self.unanswered &= !(1 << in_batch);
+        }
+        Some(())
+    }
+
+    fn answer(
+        &mut self,
+        message: &Message<'_>,
+        known: &Known,
+        scratch: &mut Scratch,
+        rows: &mut Rows,
+    ) -> Option<()> {
+        match message.message_type {
+            SOCK_DIAG_BY_FAMILY => {
+                let reply = InetDiagMsg::new(message.payload)?;
+                if reply.id() != known.id || reply.family() != known.family {
+                    // The kernel compares cookies; another socket's answer settles nothing.
+                    scratch.counters.unexpected += 1;
+                    return None;
+                }
+                self.became_full +=
+                    u64::from(reply.kind() == SocketKind::Full && known.kind != SocketKind::Full);
+                let Scratch {
+                    seen,
+                    options,
+                    counters,
+                    ..
+                } = scratch;
+                seen.take(&reply, options.states, counters, rows);
+                Some(())
+            }
+            NLMSG_ERROR if error_code(message.payload) == Some(libc::ENOENT) => {
+                scratch.counters.look_ups_gone += 1;
+                Some(())
+            }
+            // Anything else says nothing about the socket.
+            _ => None,
+        }
+    }
+}

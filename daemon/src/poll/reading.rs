@@ -1,0 +1,280 @@
+//! The read of one namespace in one poll, as planned: dump of the listeners and look-ups, or a walk,
+//! or the first and then the second.
+
+use super::{
+    dump::Dump,
+    known::{KnownNamespaces, Namespace},
+    look_up::LookUps,
+    plan::{Costs, History, Plan, has_opened, is_surely_new, plan},
+    scratch::{Scratch, Step},
+    world::{Arrival, World},
+};
+use crate::{namespaces::Counts, netlink::inet_diag::States, rows::Rows};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+#[derive(Debug)]
+enum Stage {
+    Listeners(Dump),
+    LookUps(LookUps),
+    Walk(Dump),
+}
+
+/// What outlives the read of one namespace: the table of known sockets and what they cost.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Sockets by namespace.
+    pub known: KnownNamespaces,
+    /// What look-ups cost here.
+    pub costs: Costs,
+}
+
+/// The read of one namespace under way.
+#[derive(Debug)]
+pub struct Reading<S> {
+    socket: S,
+    deadline: Instant,
+    stage: Stage,
+    /// Cookie of the namespace; without one nothing is remembered of it.
+    cookie: Option<u64>,
+    known: Option<Namespace>,
+    /// The kernel's counts at the start; without them nothing can be proved.
+    counts: Option<Counts>,
+    opens: Option<u64>,
+    /// CPU time of the stage so far, and of the thread when it went on last.
+    spent: Duration,
+    resumed_at: Duration,
+}
+
+impl<S> Reading<S> {
+    /// Decides how the namespace is read; `None`: not at all, there is nothing in it.
+    pub fn new<W: World<Socket = S>>(
+        arrival: Arrival<S>,
+        world: &mut W,
+        memory: &mut Memory,
+        scratch: &mut Scratch,
+    ) -> Option<Reading<S>> {
+        scratch.begin();
+        let now = world.now();
+        let options = scratch.options;
+        let counts = world.counts(&arrival.socket);
+        let cookie = arrival.identity.cookie;
+        let known = cookie.and_then(|cookie| memory.known.take(cookie));
+        let opens = world.opens(&arrival.socket);
+        let chosen = match counts {
+            Some(counts) if options.plans => plan(
+                known.as_ref(),
+                counts,
+                opens,
+                options.needs_time_wait(),
+                &memory.costs,
+                now,
+            ),
+            _ => Plan::Walk,
+        };
+        let stage = match chosen {
+            Plan::Skip => {
+                scratch.counters.skips += 1;
+                return None;
+            }
+            Plan::LookUp => Stage::Listeners(Dump::new(States::LISTEN, scratch)),
+            Plan::Walk => {
+                scratch.counters.walks += 1;
+                Stage::Walk(Dump::new(States::ALL, scratch))
+            }
+        };
+        Some(Reading {
+            socket: arrival.socket,
+            deadline: now + options.timeout,
+            stage,
+            cookie,
+            known,
+            counts,
+            opens,
+            spent: Duration::ZERO,
+            resumed_at: world.thread_cpu(),
+        })
+    }
+
+    /// The socket, to wait for.
+    pub fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// When the namespace is given up.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The loop goes on with this read: its CPU time counts from now.
+    pub fn resume<W: World>(&mut self, world: &W) {
+        self.resumed_at = world.thread_cpu();
+    }
+
+    /// The loop turns to something else.
+    pub fn pause<W: World>(&mut self, world: &W) {
+        self.spent += world.thread_cpu().saturating_sub(self.resumed_at);
+    }
+
+    /// One step.
+    pub fn step<W: World<Socket = S>>(
+        &mut self,
+        world: &mut W,
+        memory: &mut Memory,
+        scratch: &mut Scratch,
+        rows: &mut Rows,
+        poll: u64,
+    ) -> Step {
+        if world.now() >= self.deadline {
+            scratch.counters.timed_out += 1;
+            return Step::Done;
+        }
+        let step = match &mut self.stage {
+            Stage::Listeners(dump) | Stage::Walk(dump) => dump.step(world, &self.socket, scratch, rows),
+            Stage::LookUps(look_ups) => {
+                let sockets = self.known.as_ref().map_or(&[][..], |known| &known.sockets);
+                look_ups.step(world, &self.socket, sockets, scratch, rows)
+            }
+        };
+        match step {
+            Step::Done => self.next_stage(world, memory, scratch, poll),
+            step => step,
+        }
+    }
+
+    fn next_stage<W: World<Socket = S>>(
+        &mut self,
+        world: &mut W,
+        memory: &mut Memory,
+        scratch: &mut Scratch,
+        poll: u64,
+    ) -> Step {
+        match &self.stage {
+            Stage::Listeners(dump) if dump.complete => {
+                let sockets = self.known.as_ref().map_or(0, |known| known.sockets.len());
+                self.stage = Stage::LookUps(LookUps::new(sockets, scratch));
+                Step::More
+            }
+            Stage::LookUps(look_ups) if look_ups.complete => {
+                let became_full = look_ups.became_full;
+                match self.is_proved(world, scratch, became_full) {
+                    true => self.looked_up(world, memory, scratch, poll),
+                    false => self.walk_after_all(world, scratch),
+                }
+            }
+            Stage::Listeners(_) | Stage::LookUps(_) => self.walk_after_all(world, scratch),
+            Stage::Walk(dump) => {
+                if dump.complete {
+                    self.walked(world, memory, scratch, poll);
+                }
+                Step::Done
+            }
+        }
+    }
+
+    /// Whether nothing is there that was not found: the kernel counts no more than were found alive.
+    /// The counts were read before the look-ups, so a socket counted and not known makes the sum too
+    /// large, whatever else came and went in between. Only what turned into a counted socket after
+    /// that could make up for one; then the counts are read once more, after.
+    fn is_proved<W: World<Socket = S>>(&self, world: &mut W, scratch: &Scratch, became_full: u64) -> bool {
+        let found = scratch.seen.found;
+        let covers = |counts: Option<Counts>| {
+            counts.is_some_and(|counts| {
+                let time_wait = !scratch.options.needs_time_wait() || counts.time_wait <= found.time_wait;
+                counts.full <= found.full && time_wait
+            })
+        };
+        let listeners_before = self.known.as_ref().map_or(0, |known| known.found.listeners);
+        let uncertain = became_full > 0 || found.listeners > listeners_before;
+        covers(self.counts) && (!uncertain || covers(world.counts(&self.socket)))
+    }
+
+    /// Look-ups were enough.
+    fn looked_up<W: World>(
+        &mut self,
+        world: &W,
+        memory: &mut Memory,
+        scratch: &mut Scratch,
+        poll: u64,
+    ) -> Step {
+        scratch.counters.look_ups_sufficed += 1;
+        self.pause(world);
+        if let (Some(mut known), Some(cookie)) = (self.known.take(), self.cookie) {
+            memory.costs.looked_up(known.sockets.len() as u64, self.spent);
+            known.history.learn(has_opened(&known, self.opens), true);
+            if known.sockets.len() != scratch.seen.sockets.len() {
+                known.sockets = scratch.seen.sockets.as_slice().into();
+            } else {
+                // The same sockets in the same order; what kind they are may have changed.
+                known.sockets.copy_from_slice(&scratch.seen.sockets);
+            }
+            known.found = scratch.seen.found;
+            known.opens = self.opens;
+            known.last_poll = poll;
+            memory.known.put(cookie, known);
+        }
+        Step::Done
+    }
+
+    fn walk_after_all<W: World>(&mut self, world: &W, scratch: &mut Scratch) -> Step {
+        scratch.counters.walks_after_look_ups += 1;
+        if let Some(known) = &mut self.known {
+            let opened = has_opened(known, self.opens);
+            known.history.learn(opened, false);
+        }
+        self.spent = Duration::ZERO;
+        self.resumed_at = world.thread_cpu();
+        self.stage = Stage::Walk(Dump::new(States::ALL, scratch));
+        Step::More
+    }
+
+    /// A walk ended, complete: what it found is what is known.
+    fn walked<W: World>(&mut self, world: &W, memory: &mut Memory, scratch: &mut Scratch, poll: u64) {
+        let (Some(cookie), Some(counts)) = (self.cookie, self.counts) else {
+            return;
+        };
+        if !scratch.options.plans {
+            return;
+        }
+        self.pause(world);
+        let now = world.now();
+        let walk_every = scratch.options.walk_every;
+        let history = match self.known.take() {
+            None => History::new(cookie, self.spent, walk_every, now),
+            Some(mut known) => {
+                // After look-ups that failed, that was learned already.
+                if scratch.seen.rows_made.is_empty() {
+                    let opened = has_opened(&known, self.opens);
+                    let surely_new = is_surely_new(&known, counts, scratch.options.needs_time_wait());
+                    known
+                        .history
+                        .learn(opened, !surely_new && would_have_sufficed(&known, scratch));
+                }
+                known.history.walked(self.spent, walk_every, now);
+                known.history
+            }
+        };
+        memory.known.put(
+            cookie,
+            Namespace {
+                sockets: scratch.seen.sockets.as_slice().into(),
+                found: scratch.seen.found,
+                opens: self.opens,
+                history,
+                last_poll: poll,
+            },
+        );
+    }
+}
+
+/// Whether every socket that the walk found was known.
+fn would_have_sufficed(known: &Namespace, scratch: &Scratch) -> bool {
+    let cookies: HashSet<u64> = known.sockets.iter().map(super::known::Known::cookie).collect();
+    scratch
+        .seen
+        .sockets
+        .iter()
+        .all(|socket| cookies.contains(&socket.cookie()))
+}
