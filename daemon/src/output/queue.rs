@@ -33,6 +33,11 @@ impl Queue {
         }
     }
 
+    /// Another bound, from the next message on.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     pub fn push(&mut self, message: Message) {
         let bytes = message.bytes.len();
         if bytes > self.bytes_max {
