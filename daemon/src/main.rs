@@ -3,9 +3,11 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 use xtcp2::{
+    check::{self, Verdict},
     cli::{self, Command, EX_CONFIG},
     config::Config,
     daemon::{self, Daemon, Fatal, Reload},
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
             logger::start(config.log_level, config.log_format);
             end(xtcp2::replay::run(config, &files))
         }
-        Command::Check(_) => ExitCode::SUCCESS,
+        Command::Check(config) => check(&config, invocation.config_file.as_deref(), &invocation.warnings),
         Command::Schema(_)
         | Command::Man
         | Command::Completions(_)
@@ -54,6 +56,14 @@ fn main() -> ExitCode {
 fn run(config: Config, reload: Reload) -> Result<ExitCode, Fatal> {
     let signals = daemon::block_signals().map_err(Fatal::system("sigprocmask"))?;
     Daemon::start(config, reload, &signals)?.run()
+}
+
+fn check(config: &Config, config_file: Option<&Path>, warnings: &[String]) -> ExitCode {
+    match check::run(config, config_file, warnings, &mut io::stdout()) {
+        Ok(Verdict::Fail) => ExitCode::from(EX_CONFIG),
+        Ok(Verdict::Ok | Verdict::Warn) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn end(result: Result<ExitCode, Fatal>) -> ExitCode {

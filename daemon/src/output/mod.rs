@@ -318,6 +318,19 @@ impl Output {
         self.queue.is_full()
     }
 
+    /// Whether a message could be delivered right now.
+    pub fn is_established(&self) -> bool {
+        match &self.kind {
+            Kind::Http(http) => http.is_established(),
+            _ => self.queue.counters.connected,
+        }
+    }
+
+    /// What the last failed connection said.
+    pub fn last_error(&self) -> Option<&str> {
+        self.queue.last_error.as_deref()
+    }
+
     /// Bytes that wait.
     pub fn queued_bytes(&self) -> usize {
         self.queue.bytes()

@@ -19,6 +19,8 @@ pub(super) struct Queue {
     /// The front message is partly out: it may not be dropped for room.
     front_begun: bool,
     pub counters: Counters,
+    /// What the last failed connection said.
+    pub last_error: Option<String>,
 }
 
 impl Queue {
@@ -30,6 +32,7 @@ impl Queue {
             largest_bytes: 0,
             front_begun: false,
             counters: Counters::default(),
+            last_error: None,
         }
     }
 
