@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[allow(dead_code, reason = "not all of it is needed here")]
 mod common;
 
 use common::sandbox;
@@ -33,8 +34,15 @@ impl Checked {
 
     #[track_caller]
     fn assert(&self, verdict: &str, subject: &str, text: &str) {
-        let found = self.lines(verdict, subject).iter().any(|line| line.contains(text));
-        assert!(found, "expected {verdict} {subject} with {text:?}, got:\n{}", self.lines.join("\n"));
+        let found = self
+            .lines(verdict, subject)
+            .iter()
+            .any(|line| line.contains(text));
+        assert!(
+            found,
+            "expected {verdict} {subject} with {text:?}, got:\n{}",
+            self.lines.join("\n")
+        );
     }
 }
 
@@ -42,7 +50,11 @@ impl Checked {
 /// machine.
 fn check_under(wrapper: &[&str], arguments: &[&str]) -> Checked {
     let program = env!("CARGO_BIN_EXE_xtcp2");
-    let mut words = wrapper.iter().copied().chain([program, "check"]).chain(arguments.iter().copied());
+    let mut words = wrapper
+        .iter()
+        .copied()
+        .chain([program, "check"])
+        .chain(arguments.iter().copied());
     let started = Instant::now();
     let output = Command::new(words.next().unwrap())
         .args(words)
@@ -96,9 +108,20 @@ fn a_taken_port_is_a_failure_that_names_its_holder() {
 
 #[test]
 fn a_daemon_that_runs_already_is_recognised() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     let mut daemon = Command::new(env!("CARGO_BIN_EXE_xtcp2"))
-        .args(["--dest", "null", "--prom-listen", &port, "--proc-scan-every", "0s"])
+        .args([
+            "--dest",
+            "null",
+            "--prom-listen",
+            &port,
+            "--proc-scan-every",
+            "0s",
+        ])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -213,11 +236,15 @@ fn without_privileges_it_works_and_says_what_is_lost() {
         assert_eq!(checked.lines("ok", "privileges").len(), 4);
         checked.assert("ok", "namespaces", "/run/netns: 2 names");
         checked.assert("ok", "namespaces", "/run/docker/netns: does not exist");
-        checked.assert("warn", "namespaces", "1 not entered, as /run/netns/file: expected a mounted namespace");
+        checked.assert(
+            "warn",
+            "namespaces",
+            "1 not entered, as /run/netns/file: expected a mounted namespace",
+        );
         checked.assert("ok", "namespaces", "entered, the own one included");
 
         fs::create_dir_all("/run/docker/netns").unwrap();
-        fs::set_permissions("/run/docker", fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions("/run/docker", fs::Permissions::from_mode(0o000)).unwrap();
         let none = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
         if Command::new("setpriv").arg("true").status().is_err() {
             return eprintln!("skipped in part, no setpriv program here");
@@ -225,9 +252,17 @@ fn without_privileges_it_works_and_says_what_is_lost() {
         let checked = check_under(&none, &arguments);
         assert_eq!(checked.status, 0, "{}", checked.lines.join("\n"));
         assert_eq!(checked.lines("warn", "privileges").len(), 4);
-        checked.assert("warn", "privileges", "CAP_SYS_ADMIN is missing: no network namespace but the own one");
+        checked.assert(
+            "warn",
+            "privileges",
+            "CAP_SYS_ADMIN is missing: no network namespace but the own one",
+        );
         checked.assert("ok", "sock_diag", "listening TCP sockets");
         checked.assert("warn", "namespaces", "/run/docker/netns: Permission denied");
-        checked.assert("warn", "namespaces", "only the own one can be polled: Operation not permitted");
+        checked.assert(
+            "warn",
+            "namespaces",
+            "only the own one can be polled: Operation not permitted",
+        );
     });
 }

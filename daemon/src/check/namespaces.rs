@@ -52,7 +52,9 @@ pub(super) fn check(config: &Config, home: &Home, report: &mut Report<'_>) {
             (0, 0) => report.ok("namespaces", line),
             (0, refused) => report.warn(
                 "namespaces",
-                format_args!("{line}; {refused} could not be looked at (CAP_SYS_PTRACE, and no more capabilities than ours, are needed)"),
+                format_args!(
+                    "{line}; {refused} could not be looked at (needs CAP_SYS_PTRACE, in their user namespace)"
+                ),
             ),
             _ => report.warn("namespaces", "/proc cannot be listed; is it mounted?"),
         }
