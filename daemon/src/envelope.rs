@@ -76,8 +76,11 @@ impl Envelope {
             self.close(close);
         }
         let start = PREFIX_BYTES_MAX + self.bytes;
-        self.buffer
-            .copy_within(encoded..encoded + row_bytes, start + framed - row_bytes);
+        // Only a short row, whose length takes fewer bytes than were left for it, moves.
+        let row = start + framed - row_bytes;
+        if row != encoded {
+            self.buffer.copy_within(encoded..encoded + row_bytes, row);
+        }
         self.buffer[start] = ROW_TAG;
         put_varint(&mut self.buffer[start + 1..start + framed - row_bytes], row_bytes);
         self.bytes += framed;

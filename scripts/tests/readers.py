@@ -7,8 +7,9 @@ DESCRIPTORS is the compiled .proto, ROWS.pb holds delimited Envelopes (`--marsha
 ROWS.jsonl the same rows, one a line (`--marshal jsonl`). `cargo run --example reader_inputs DIR`
 makes all three, with extreme values; the last two may also come from the daemon.
 
-Google's protobuf runtime and the ClickHouse engine (chdb) read ROWS.pb by the committed schemas,
-and ClickHouse keeps the rows in the committed table. Each must give what ROWS.jsonl says.
+ROWS.jsonl must be what the committed JSON Schema says. Google's protobuf runtime and the ClickHouse
+engine (chdb) read ROWS.pb by the committed schemas, and ClickHouse keeps the rows in the committed
+table. Each must give what ROWS.jsonl says.
 """
 
 import base64
@@ -18,12 +19,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jsonschema
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, unknown_fields
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 PACKAGE = "xtcp_flat_record.v1"
 TABLE = "xtcp.xtcp_flat_records"
-INTEGERS = ("UInt", "Int", "DateTime64")
 
 
 def main():
@@ -37,6 +38,7 @@ def main():
     for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file:
         pool.Add(file)
     envelopes = list(split(rows_pb.read_bytes()))
+    check_json(wanted)
     check_protobuf(pool, envelopes, wanted)
     check_clickhouse(pool, envelopes, wanted)
 
@@ -60,6 +62,17 @@ def split(data):
 
 def differ(reader, index, name, got, want):
     sys.exit(f"{reader}: row {index + 1}, {name}: expected {want!r}, got {got!r}")
+
+
+def check_json(wanted):
+    schema = json.loads((PROTO / "xtcp_flat_record.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    # Readers let unknown properties pass; here one is a property that the schema misnames.
+    validator = jsonschema.Draft202012Validator(schema | {"additionalProperties": False})
+    for i, row in enumerate(wanted):
+        for error in validator.iter_errors(row):
+            sys.exit(f"JSON Schema: row {i + 1}, {error.json_path}: {error.message}")
+    print(f"JSON Schema: {len(wanted)} rows, all valid")
 
 
 def check_protobuf(pool, envelopes, wanted):
@@ -98,7 +111,7 @@ def plain(pool, wanted):
                 names = field.enum_type.values_by_number
                 row[field.name] = names[0].name if value is None else value
             elif field.type == field.TYPE_BYTES:
-                row[field.name] = base64.b64decode(value or "").hex().upper()
+                row[field.name] = base64.b64decode(value or "")
             elif field.type == field.TYPE_STRING:
                 row[field.name] = value or ""
             else:
@@ -112,9 +125,10 @@ def check_clickhouse(pool, envelopes, wanted):
 
     wanted = plain(pool, wanted)
     columns = list(wanted[0])
-    addresses = [f"hex({name}) AS {name}" for name in ("inet_diag_msg_socket_source", "inet_diag_msg_socket_destination")]
+    addresses = [f"hex({name}) AS {name}" for name in columns if isinstance(wanted[0][name], bytes)]
     with tempfile.TemporaryDirectory() as directory:
         engine = session.Session(f"{directory}/engine")
+        engine.query("SET output_format_json_quote_64bit_integers = 0")
         print(f"clickhouse: engine {select(engine, 'SELECT version() AS version')[0]['version']}")
         schema = f"SETTINGS format_schema = '{PROTO}/clickhouse/XtcpFlatRecord:XtcpFlatRecord'"
         files = []
@@ -140,20 +154,15 @@ def check_clickhouse(pool, envelopes, wanted):
                 "use_structure_from_insertion_table_in_table_functions = 0"
             )
         kept = ", ".join(["toUnixTimestamp64Nano(timestamp_ns) AS timestamp_ns", *addresses])
-        query = f"SELECT * REPLACE ({kept}) FROM {TABLE} ORDER BY record_counter"
-        got = select(engine, query)
+        got = select(engine, f"SELECT * REPLACE ({kept}) FROM {TABLE}")
         if list(got[0]) != columns:
             sys.exit(f"{TABLE}: expected the columns {columns}, got {list(got[0])}")
-        compare("clickhouse table", got, sorted(wanted, key=lambda row: row["record_counter"]))
+        compare("clickhouse table", got, wanted)
         check_addresses(engine)
         engine.close()
 
 
 def select(engine, query):
-    # Settings of the query win over those of a FORMAT clause, so they stand together.
-    query += " " if "SETTINGS" in query else " SETTINGS "
-    query += ", " if query.rstrip().endswith("'") else ""
-    query += "output_format_json_quote_64bit_integers = 0"
     text = engine.query(query, "JSONEachRow").bytes().decode()
     return [json.loads(line) for line in text.splitlines()]
 
@@ -161,8 +170,13 @@ def select(engine, query):
 def compare(reader, got, wanted):
     if len(got) != len(wanted):
         sys.exit(f"{reader}: expected {len(wanted)} rows, got {len(got)}")
-    for i, (row, want) in enumerate(zip(got, wanted)):
+    # The engine keeps to no order of its own.
+    def identity(row):
+        return row["instance_id"], row["record_counter"]
+
+    for i, (row, want) in enumerate(zip(sorted(got, key=identity), sorted(wanted, key=identity))):
         for name, value in want.items():
+            value = value.hex().upper() if isinstance(value, bytes) else value
             if row[name] != value:
                 differ(reader, i, name, row[name], value)
     print(f"{reader}: {len(got)} rows, every value equal")

@@ -260,7 +260,7 @@ mod tests {
                 &["protobufList", "protoJson", "protoText"],
             ),
             (&["xtcp2", "--marshal", "=", "js"], &["jsonl", "json"]),
-            (&["xtcp2", "--log-format", "="], &["journal", "json"]),
+            (&["xtcp2", "--log-format", "="], &["text", "json"]),
             (&["xtcp2", "s"], &["schema"]),
             (&["xtcp2", "completions", "f"], &["fish"]),
             (&["xtcp2", "replay", "/proc/self/statu"], &["/proc/self/status"]),

@@ -120,19 +120,27 @@ macro_rules! structure {
         $row.uint32::<$number>(($b[$at] >> $shift & ((1 << $width) - 1)) as u32)
     };
     (@put $row:ident, $b:ident, $number:literal, u16($at:literal)) => {
-        $row.uint32::<$number>(u16::from_ne_bytes([$b[$at], $b[$at + 1]]) as u32)
+        $row.uint32::<$number>(u16::from_ne_bytes(part::<2, $at, _>($b)) as u32)
     };
     (@put $row:ident, $b:ident, $number:literal, be16($at:literal)) => {
-        $row.uint32::<$number>(u16::from_be_bytes([$b[$at], $b[$at + 1]]) as u32)
+        $row.uint32::<$number>(u16::from_be_bytes(part::<2, $at, _>($b)) as u32)
     };
     (@put $row:ident, $b:ident, $number:literal, u32($at:literal)) => {
-        $row.uint32::<$number>(u32::from_ne_bytes([$b[$at], $b[$at + 1], $b[$at + 2], $b[$at + 3]]))
+        $row.uint32::<$number>(u32::from_ne_bytes(part::<4, $at, _>($b)))
     };
     (@put $row:ident, $b:ident, $number:literal, u64($at:literal)) => {
-        $row.uint64::<$number>(u64::from_ne_bytes([
-            $b[$at], $b[$at + 1], $b[$at + 2], $b[$at + 3], $b[$at + 4], $b[$at + 5], $b[$at + 6], $b[$at + 7],
-        ]))
+        $row.uint64::<$number>(u64::from_ne_bytes(part::<8, $at, _>($b)))
     };
+}
+
+/// A member's bytes, by one load: of single bytes put together the compiler makes three.
+#[inline(always)]
+fn part<const SIZE: usize, const AT: usize, const N: usize>(structure: &[u8; N]) -> [u8; SIZE] {
+    const { assert!(AT + SIZE <= N, "a member must lie in its structure") }
+    match structure[AT..].first_chunk() {
+        Some(part) => *part,
+        None => [0; SIZE],
+    }
 }
 
 fields! { DAEMON:

@@ -27,6 +27,25 @@ const fn varint_word(value: u32) -> (u64, usize) {
     (spread | continued, length)
 }
 
+/// The varint of a value of more than 32 bits: its first eight bytes, and the one or two behind.
+#[inline(always)]
+const fn long_varint(value: u64, length: usize) -> (u64, u64) {
+    // Seven bits to eight, by halves: 28 of 56 bits move, then 14 of each 28, then 7 of each 14.
+    let v = value & 0x0fff_ffff | (value & 0xff_ffff_f000_0000) << 4;
+    let v = v & 0x0000_3fff_0000_3fff | (v & 0x0fff_c000_0fff_c000) << 2;
+    let v = v & 0x007f_007f_007f_007f | (v & 0x3f80_3f80_3f80_3f80) << 1;
+    let continued = 0x8080_8080_8080_8080;
+    if length > 8 {
+        let behind = value >> 56;
+        (
+            v | continued,
+            behind & 0x7f | (behind & 0x80) << 1 | ((length == 10) as u64) << 7,
+        )
+    } else {
+        (v | continued & ((1 << (8 * (length - 1))) - 1), 0)
+    }
+}
+
 /// The tag of a field as the low bytes of a word, and their number (1 to 3).
 const fn tag_word(number: u32, wire_type: u32) -> (u64, usize) {
     let (word, length) = varint_word(number << 3 | wire_type);
@@ -116,7 +135,12 @@ impl<'a> Writer<'a> {
             Err(_) => {
                 let (tag, tag_bytes) = const { tag_word(NUMBER, VARINT) };
                 self.word(tag, tag_bytes);
-                self.varint(value);
+                let length = varint_bytes(value);
+                let (low, high) = long_varint(value, length);
+                self.word(low, length.min(8));
+                if length > 8 {
+                    self.word(high, length - 8);
+                }
             }
         }
     }
@@ -194,6 +218,18 @@ mod tests {
                 let length = writer.len();
                 assert_eq!(length, varint_bytes(value), "{value:#x}");
                 assert_eq!(read_varint(&buffer[..length]), Some((value, &[][..])));
+                let mut field = [0xaa; 32];
+                let mut writer = Writer::new(&mut field);
+                writer.uint64::<1>(value);
+                let written = writer.len();
+                match value {
+                    0 => assert_eq!(written, 0, "zero is not written"),
+                    _ => assert_eq!(
+                        (field[0], &field[1..written]),
+                        (8, &buffer[..length]),
+                        "{value:#x}"
+                    ),
+                }
                 if let Ok(small) = u32::try_from(value) {
                     let (word, word_length) = varint_word(small);
                     assert_eq!(
