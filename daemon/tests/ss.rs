@@ -134,20 +134,21 @@ fn rows_of<'a>(rows: &'a [(Row, Vec<u8>)], namespace: &Namespace) -> Vec<&'a (Ro
         .collect()
 }
 
-const LEAST_LIVE: [(&str, u32); 70] = [
+/// Well below what was seen; kinds that not every kernel has are not listed.
+const LEAST_LIVE: &[(&str, u32)] = &[
     ("ESTAB", 40),
-    ("SYN-SENT", 5),
+    ("SYN-SENT", 6),
     ("SYN-RECV", 3),
-    ("FIN-WAIT-1", 6),
+    ("FIN-WAIT-1", 4),
     ("FIN-WAIT-2", 4),
     ("TIME-WAIT", 2),
     ("CLOSE-WAIT", 4),
     ("LAST-ACK", 2),
     ("LISTEN", 8),
     ("CLOSING", 2),
-    ("cubic", 2),
+    ("cubic", 1),
     ("reno", 1),
-    ("bbr", 2),
+    ("bbr", 1),
     ("state", 100),
     ("recv-q", 100),
     ("send-q", 100),
@@ -237,15 +238,15 @@ fn live_sockets() {
             }
             if wrong.is_empty() {
                 eprintln!("{} rows, attempt {attempt}: {:?}", rows.len(), live.0);
-                live.require(&LEAST_LIVE);
-                same.require(&LEAST_LIVE);
+                drop(world.scenes);
+                live.require(LEAST_LIVE);
+                same.require(LEAST_LIVE);
                 return;
             }
             assert!(attempt < ATTEMPTS, "{wrong:#?}");
             eprintln!("attempt {attempt}: {wrong:#?}");
             sleep(BETWEEN_ATTEMPTS);
         }
-        drop(world.scenes);
     });
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 use xtcp2::{
     capture::{Direction, Namespace, Recorder, Replay},
-    netlink::inet_diag::SOCK_DIAG_BY_FAMILY,
+    netlink::inet_diag::{AF_INET, Attributes, SOCK_DIAG_BY_FAMILY, States, dump_one_family},
 };
 
 /// The recordings of the repository.
@@ -35,17 +35,23 @@ pub fn replies(recording: &Path) -> Vec<(String, Vec<u8>)> {
     let (packets, messages) = (replay.packet_counts(), replay.message_counts());
     assert_eq!(packets.packets, packets.datagrams, "{packets:?}");
     assert_eq!((messages.malformed, messages.cut), (0, 0), "{messages:?}");
+    assert!(!all.is_empty(), "{}: no replies", recording.display());
     all
 }
 
 const NLMSG_DONE: u16 = 3;
+const NLM_F_MULTI: u16 = 2;
+/// Of the request and all replies to it.
+const SEQUENCE: u32 = 1;
 
-/// A netlink message.
+/// A netlink message, one of several.
 pub fn message(message_type: u16, payload: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     message.extend(u32::try_from(16 + payload.len()).unwrap().to_ne_bytes());
     message.extend(message_type.to_ne_bytes());
-    message.extend([0; 10]);
+    message.extend(NLM_F_MULTI.to_ne_bytes());
+    message.extend(SEQUENCE.to_ne_bytes());
+    message.extend([0; 4]);
     message.extend(payload);
     message.resize(message.len().next_multiple_of(4), 0);
     message
@@ -64,20 +70,21 @@ pub fn dump(replies: &[Vec<u8>]) -> Vec<u8> {
 /// When the captures that are made here say they were made, nanoseconds since 1970.
 const CAPTURED_NS: u64 = 1_763_925_000_123_456_789;
 
-/// Writes a capture of a dump with these replies, a datagram each.
+/// Writes a capture of a dump: the request, these replies, a datagram each, and the end.
 pub fn write(recording: &Path, netns: &str, replies: &[Vec<u8>]) {
     let file = BufWriter::new(File::create(recording).unwrap());
     let mut recorder = Recorder::new(file, "made by hand").unwrap();
     let netns = Namespace { name: netns, cookie: 1 };
+    let mut put = |direction, datagram: &[u8]| {
+        recorder.datagram(CAPTURED_NS, direction, netns, datagram).unwrap();
+    };
+    put(
+        Direction::ToKernel,
+        &dump_one_family(AF_INET, Attributes::ALL.idiag_ext(), States::ALL, SEQUENCE),
+    );
     for reply in replies {
-        let datagram = message(SOCK_DIAG_BY_FAMILY, reply);
-        recorder
-            .datagram(CAPTURED_NS, Direction::ToUser, netns, &datagram)
-            .unwrap();
+        put(Direction::ToUser, &message(SOCK_DIAG_BY_FAMILY, reply));
     }
-    let done = message(NLMSG_DONE, &[0; 4]);
-    recorder
-        .datagram(CAPTURED_NS, Direction::ToUser, netns, &done)
-        .unwrap();
+    put(Direction::ToUser, &message(NLMSG_DONE, &[0; 4]));
     recorder.flush().unwrap();
 }

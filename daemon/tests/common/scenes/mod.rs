@@ -29,7 +29,8 @@ impl Scene {
 }
 
 /// Each group of sockets: what a recording of it is named, and what makes it.
-pub const GROUPS: [(&str, fn(&Network) -> Scene); 3] = [
+pub const GROUPS: [(&str, fn(&Network) -> Scene); 4] = [
+    ("few", states::few),
     ("states", states::make),
     ("options", options::make),
     ("conditions", conditions::make),

@@ -8,7 +8,9 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-/// An address of hardware that nobody has: what is sent there is lost without a word.
+/// Hardware addresses: of the two ends, and of nobody. What is sent to that is lost without a word.
+const CLIENT: &str = "02:00:00:00:00:01";
+const SERVER: &str = "02:00:00:00:00:02";
 const NOBODY: &str = "02:00:00:00:00:ff";
 /// Addresses that each end has, so that one connection can lose packets while others do not.
 const ADDRESSES: u8 = 80;
@@ -20,6 +22,7 @@ pub struct End {
     pub namespace: Namespace,
     interface: &'static str,
     subnet_host: u8,
+    peer_hardware: &'static str,
 }
 
 /// The sandbox's own namespace, and two with a cable between them.
@@ -39,22 +42,22 @@ pub struct Pair {
 
 impl Network {
     pub fn new() -> Network {
-        let end = |name, interface, subnet_host| End {
+        let end = |name, interface, subnet_host, peer_hardware| End {
             namespace: Namespace::add(name),
             interface,
             subnet_host,
+            peer_hardware,
         };
         let network = Network {
             own: Namespace::own(),
-            client: end("blue", "to-green", 1),
-            server: end("green", "to-blue", 2),
+            client: end("blue", "to-green", 1, SERVER),
+            server: end("green", "to-blue", 2, CLIENT),
             next: AtomicU8::new(1),
         };
         network.own.ip("link set lo up");
-        network
-            .client
-            .namespace
-            .ip("link add to-green type veth peer name to-blue netns green");
+        network.client.namespace.ip(&format!(
+            "link add to-green address {CLIENT} type veth peer name to-blue address {SERVER} netns green"
+        ));
         for end in [&network.client, &network.server] {
             end.namespace
                 .ip(&format!("link set lo up\nlink set {} up", end.interface));
@@ -93,16 +96,19 @@ impl End {
 
     /// From now on all that this end sends to `peer` is lost.
     pub fn lose(&self, peer: IpAddr) {
-        let interface = self.interface;
-        self.namespace.ip(&format!(
-            "neigh replace {peer} lladdr {NOBODY} dev {interface} nud permanent"
-        ));
+        self.send_to_hardware(peer, NOBODY);
     }
 
-    /// Ends the loss.
-    pub fn find_again(&self, peer: IpAddr) {
+    /// From now on what this end sends to `peer` arrives, without a question to it before.
+    pub fn reach(&self, peer: IpAddr) {
+        self.send_to_hardware(peer, self.peer_hardware);
+    }
+
+    fn send_to_hardware(&self, peer: IpAddr, hardware: &str) {
         let interface = self.interface;
-        self.namespace.ip(&format!("neigh del {peer} dev {interface}"));
+        self.namespace.ip(&format!(
+            "neigh replace {peer} lladdr {hardware} dev {interface} nud permanent"
+        ));
     }
 
     /// A socket of this end. Calls on it may come from any namespace.

@@ -28,6 +28,31 @@ pub fn make(network: &Network) -> Scene {
     scene
 }
 
+/// A listener, both ends of a connection of each family, and a TIME_WAIT.
+pub fn few(network: &Network) -> Scene {
+    let mut scene = Scene::default();
+    let listener = network.server.listen((Ipv6Addr::UNSPECIFIED, 443).into());
+    let v4 = connection(network, false);
+    v4.0.set_tcp_congestion(b"cubic").unwrap();
+    let v6 = connection(network, true);
+    for (client, server, _) in [v4, v6] {
+        talk(&client, &server);
+        scene.keep([client, server]);
+    }
+    time_wait(network, false);
+    scene.keep([listener]);
+    scene
+}
+
+/// TIME_WAIT at the client, who closes first.
+fn time_wait(network: &Network, v6: bool) {
+    let (client, server, _) = connection(network, v6);
+    talk(&client, &server);
+    client.shutdown(Shutdown::Write).unwrap();
+    sleep(SETTLE);
+    drop((server, client));
+}
+
 /// The namespace that the daemon is started in, over its loopback.
 fn own_namespace(network: &Network, scene: &mut Scene) {
     network.own.enter(|| {
@@ -87,8 +112,9 @@ fn opening(network: &Network, v6: bool, scene: &mut Scene) {
     client.bind(&SocketAddr::from((pair.client, 0)).into()).unwrap();
     start_connecting(&client, (pair.server, 81).into());
     scene.keep([client]);
-    // The answer gets lost.
+    // The answer gets lost, to a question about the client's hardware too.
     let pair = network.pair(v6);
+    network.client.reach(pair.server);
     network.server.lose(pair.client);
     let listener = network.server.listen((pair.server, 82).into());
     let client = network.client.socket(v6);
@@ -110,12 +136,7 @@ fn closing(network: &Network, v6: bool, scene: &mut Scene) {
     drop(client);
     scene.keep([server]);
 
-    // TIME_WAIT at the client, who closed first.
-    let (client, server, _) = connection(network, v6);
-    talk(&client, &server);
-    client.shutdown(Shutdown::Write).unwrap();
-    sleep(SETTLE);
-    drop((server, client));
+    time_wait(network, v6);
 
     // FIN_WAIT1: the FIN gets lost.
     let (client, server, pair) = connection(network, v6);
