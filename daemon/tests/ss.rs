@@ -28,8 +28,8 @@ use std::{
 
 /// Retransmissions come less and less often: the first few are waited for.
 const QUIET_AFTER: Duration = Duration::from_millis(1500);
-/// A timer may fire between two looks at its socket; ten times in a row it does not.
-const ATTEMPTS: u32 = 10;
+/// A timer may fire between two looks at its socket; twenty times in a row it does not.
+const ATTEMPTS: u32 = 20;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(170);
 
 /// How often each word was compared.
