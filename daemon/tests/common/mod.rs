@@ -1,3 +1,10 @@
-//! What the tests that need privileges share.
+//! What the tests share that need privileges, or the real program.
 
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+pub mod host;
+pub mod open_metrics;
+pub mod program;
+pub mod rows;
 pub mod sandbox;
