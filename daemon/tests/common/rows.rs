@@ -1,7 +1,7 @@
 //! Rows as the receivers of the program get them.
 
 use std::{fs, path::Path};
-use xtcp2::record::{Row, rows_of};
+use xtcp2::record::{Row, Value, index_of, rows_of};
 
 /// Numbers of the fields that the tests look at.
 pub mod field {
@@ -14,7 +14,7 @@ pub mod field {
 /// What the tests look at in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    pub timestamp_ns: u64,
+    pub timestamp_ns: i64,
     pub record_counter: u64,
     pub instance_id: u64,
     pub poll_sequence: u64,
@@ -35,7 +35,10 @@ pub fn envelopes(mut bytes: &[u8]) -> Vec<Vec<Head>> {
 fn head(row: &[u8]) -> Head {
     let row = Row::decode(row).unwrap();
     Head {
-        timestamp_ns: row.uint(field::TIMESTAMP_NS),
+        timestamp_ns: match row.get(index_of(field::TIMESTAMP_NS).unwrap()) {
+            Some(Value::Int(nanoseconds)) => nanoseconds,
+            other => panic!("timestamp_ns: {other:?}"),
+        },
         record_counter: row.uint(field::RECORD_COUNTER),
         instance_id: row.uint(field::INSTANCE_ID),
         poll_sequence: row.uint(field::POLL_SEQUENCE),
