@@ -131,6 +131,11 @@ impl Rows {
         self.sink.messages.pop_front()
     }
 
+    /// Whether there is a message that was not taken yet.
+    pub fn has_messages(&self) -> bool {
+        !self.sink.messages.is_empty()
+    }
+
     /// What was made so far.
     pub fn counters(&self) -> RowCounters {
         self.sink.counters

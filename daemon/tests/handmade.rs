@@ -58,11 +58,23 @@ fn congestion() -> Vec<Vec<u8>> {
     };
     vec![
         with(1, &[(CONG, b"vegas\0"), (VEGASINFO, &words(&[1, 17, 230, 190]))]),
-        with(2, &[(CONG, b"vegas\0"), (VEGASINFO, &words(&[0, 3, 0x7fff_ffff, 0x7fff_ffff]))]),
+        with(
+            2,
+            &[
+                (CONG, b"vegas\0"),
+                (VEGASINFO, &words(&[0, 3, 0x7fff_ffff, 0x7fff_ffff])),
+            ],
+        ),
         with(3, &[(CONG, b"dctcp\0"), (DCTCPINFO, &dctcp(1, 1))]),
         // Without ECN it falls back to reno.
         with(4, &[(CONG, b"dctcp-reno\0"), (DCTCPINFO, &dctcp(0, 0))]),
-        with(5, &[(CONG, b"illinois\0"), (VEGASINFO, &words(&[1, 9, 410, 0x7fff_ffff]))]),
+        with(
+            5,
+            &[
+                (CONG, b"illinois\0"),
+                (VEGASINFO, &words(&[1, 9, 410, 0x7fff_ffff])),
+            ],
+        ),
         with(6, &[(CONG, b"prague\0")]),
         with(7, &[(CONG, b"bbr2\0")]),
         with(8, &[(CONG, b"bbr3\0")]),
@@ -146,11 +158,16 @@ fn upper_layers() -> Vec<Vec<u8>> {
 }
 
 fn check(name: &str, replies: &[Vec<u8>]) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name);
     if env::var_os("XTCP2_WRITE_FIXTURES").is_some() {
         captures::write(&file, NETNS, replies);
     }
-    let committed: Vec<Vec<u8>> = captures::replies(&file).into_iter().map(|(_, reply)| reply).collect();
+    let committed: Vec<Vec<u8>> = captures::replies(&file)
+        .into_iter()
+        .map(|(_, reply)| reply)
+        .collect();
     assert!(committed == replies, "{name} is not what this test makes");
 }
 

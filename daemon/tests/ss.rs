@@ -51,7 +51,11 @@ impl Tally {
     fn require(&self, least: &[(&str, u32)]) {
         for (word, least) in least {
             let seen = self.0.get(*word).copied().unwrap_or(0);
-            assert!(seen >= *least, "{word}: expected {least} or more, got {seen}: {:?}", self.0);
+            assert!(
+                seen >= *least,
+                "{word}: expected {least} or more, got {seen}: {:?}",
+                self.0
+            );
         }
     }
 }
@@ -119,7 +123,9 @@ impl World {
     }
 
     fn namespaces(&self) -> [&Namespace; 3] {
-        let Network { own, client, server, .. } = &self.network;
+        let Network {
+            own, client, server, ..
+        } = &self.network;
         [own, &client.namespace, &server.namespace]
     }
 }

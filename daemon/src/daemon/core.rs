@@ -8,7 +8,7 @@ use crate::{
     kernel::Kernel,
     metrics::{self, Snapshot},
     notify::Notify,
-    output::{Destination, Output},
+    output::Output,
     poll::{Poll, PollReport, Progress, World},
     rows::Rows,
     schedule::Schedule,
@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub rows: Rows,
     pub output: Output,
     pub poll_state: PollState,
+    /// The output stayed full for too long: polls no longer wait for it, the oldest messages go.
+    drops_oldest: bool,
     poll_durations: Histogram,
     polls: u64,
     output_stalls: u64,
@@ -77,9 +79,7 @@ pub(super) enum PollState {
     /// It waits for its socket, or until then.
     Waiting { until: Instant },
     /// It waits for the output to take messages, but not longer than that.
-    Stalled { until: Instant },
-    /// The output stayed full: the rest of this poll is made nevertheless, the oldest messages go.
-    Unstalled,
+    Stalled { since: Instant, until: Instant },
 }
 
 impl Core {
@@ -109,6 +109,7 @@ impl Core {
             kernel,
             output,
             poll_state: PollState::Idle,
+            drops_oldest: false,
             poll_durations: metrics::poll_duration_histogram(),
             polls: 0,
             output_stalls: 0,
@@ -124,13 +125,13 @@ impl Core {
     pub fn deadlines(&self) -> [Option<Instant>; 7] {
         let poll = match self.poll_state {
             PollState::Idle if self.ending.is_none() => Some(self.schedule.due()),
-            PollState::Waiting { until } | PollState::Stalled { until } => Some(until),
-            PollState::Idle | PollState::Ready | PollState::Unstalled => None,
+            PollState::Waiting { until } | PollState::Stalled { until, .. } => Some(until),
+            PollState::Idle | PollState::Ready => None,
         };
-        // A poll that is due while one runs is counted, once.
-        let missed = match self.poll_state {
-            PollState::Idle => None,
-            _ => self.schedule.missed_due(),
+        // A poll that is due while one runs is counted, once. The scan between polls has to wait.
+        let (missed, scan) = match self.poll_state {
+            PollState::Idle => (None, self.kernel.discovery().scan_due()),
+            _ => (self.schedule.missed_due(), None),
         };
         [
             poll,
@@ -138,7 +139,7 @@ impl Core {
             self.output.deadline(),
             self.watchdog_due,
             self.start_extension_due,
-            self.kernel.discovery().scan_due(),
+            scan,
             self.ending.map(|ending| ending.deadline),
         ]
     }
@@ -173,6 +174,7 @@ impl Core {
 
     fn start_poll(&mut self, now: Instant) {
         self.schedule.started(now);
+        self.drops_oldest &= self.output.is_full();
         self.poll.start(&mut self.kernel, &self.rows);
         self.poll_state = PollState::Ready;
     }
@@ -190,23 +192,21 @@ impl Core {
         let now = Instant::now();
         match self.poll_state {
             PollState::Waiting { until } if until <= now => self.netlink_ready(epoll),
-            PollState::Stalled { until } => match self.output.is_full() {
-                false => self.poll_state = PollState::Ready,
-                true if until <= now => {
+            PollState::Stalled { since, until } => {
+                if until <= now && self.must_wait_for_output() {
                     log::warn!("the output takes nothing: the oldest messages are given up for new ones");
-                    self.poll_state = PollState::Unstalled;
+                    self.drops_oldest = true;
                 }
-                true => {}
-            },
-            PollState::Ready if self.output.is_full() && !matches!(self.config.dest, Destination::Null) => {
-                self.output_stalls += 1;
-                self.poll_state = PollState::Stalled {
-                    until: now + self.config.frequency,
-                };
+                self.offer_messages(epoll);
+                if !self.must_wait_for_output() {
+                    self.poll.was_held_up(now.duration_since(since));
+                    self.poll_state = PollState::Ready;
+                }
             }
+            PollState::Ready if self.must_wait_for_output() => self.stall(epoll, now),
             _ => {}
         }
-        if matches!(self.poll_state, PollState::Ready | PollState::Unstalled) {
+        if self.poll_state == PollState::Ready {
             let progress = self.poll.advance(&mut self.kernel, &mut self.rows, POLL_SLICE);
             self.offer_messages(epoll);
             match progress {
@@ -225,6 +225,9 @@ impl Core {
                     self.apply_reload(epoll, Instant::now());
                 }
             }
+            if self.rows.has_messages() {
+                self.stall(epoll, Instant::now());
+            }
         }
         let now = Instant::now();
         let may_rest = matches!(self.poll_state, PollState::Idle | PollState::Stalled { .. });
@@ -233,11 +236,32 @@ impl Core {
         }
     }
 
+    /// Hands over what the output has room for. What is left is at most the messages of a slice.
     fn offer_messages(&mut self, epoll: &Epoll) {
         let now = Instant::now();
-        while let Some(message) = self.rows.take_message() {
+        while !self.must_wait_for_output()
+            && let Some(message) = self.rows.take_message()
+        {
             self.output.offer(message, epoll, now);
         }
+    }
+
+    /// Whether the next message might push one out that could still be delivered.
+    fn must_wait_for_output(&self) -> bool {
+        self.output.is_full() && !self.drops_oldest
+    }
+
+    /// The poll goes on when the output has room, or when the next poll would be due.
+    fn stall(&mut self, epoll: &Epoll, now: Instant) {
+        self.output_stalls += 1;
+        if let Some(socket) = self.poll.socket() {
+            // Asked again after the stall; until then its replies would only wake the loop.
+            let _ = epoll.delete(socket);
+        }
+        self.poll_state = PollState::Stalled {
+            since: now,
+            until: now + self.config.frequency,
+        };
     }
 
     fn poll_finished(&mut self, report: PollReport) {
@@ -308,12 +332,11 @@ impl Core {
     pub fn finish(mut self) -> ExitCode {
         self.rows.flush();
         let dropped_before = self.output.counters().dropped_total().rows;
-        let mut undelivered = 0;
         while let Some(message) = self.rows.take_message() {
-            undelivered += u64::from(message.rows);
+            self.output.came_too_late(&message);
         }
         self.output.shutdown();
-        undelivered += self.output.counters().dropped_total().rows - dropped_before;
+        let undelivered = self.output.counters().dropped_total().rows - dropped_before;
         self.kernel.flush_recording();
         self.log_summary();
         let reader_left = self.output.is_closed();

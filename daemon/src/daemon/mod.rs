@@ -172,7 +172,7 @@ impl Daemon {
     /// Sets the timer to the earliest deadline; returns how long the wait may take, which is not at
     /// all when the poll can go on.
     fn arm_timer(&mut self, now: Instant) -> Result<Option<Duration>, Fatal> {
-        if matches!(self.core.poll_state, PollState::Ready | PollState::Unstalled) {
+        if self.core.poll_state == PollState::Ready {
             return Ok(Some(Duration::ZERO));
         }
         let admin = self.admin.as_ref().and_then(Admin::deadline);

@@ -288,6 +288,11 @@ impl Output {
         }
     }
 
+    /// Counts a message that the end of the daemon leaves no time for.
+    pub fn came_too_late(&mut self, message: &Message) {
+        self.queue.counters.drop(message, DropReason::Shutdown);
+    }
+
     /// The end: what still waits is counted as dropped, connections are closed, a file is synced. The
     /// caller has given the output its time to become idle before, and offers nothing after.
     pub fn shutdown(&mut self) {

@@ -8,8 +8,12 @@
 )]
 
 pub mod captures;
+pub mod host;
 pub mod namespace;
+pub mod open_metrics;
 pub mod poll;
+pub mod program;
+pub mod rows;
 pub mod sandbox;
 pub mod scenes;
 pub mod ss;

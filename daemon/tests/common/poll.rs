@@ -33,7 +33,14 @@ pub fn poll(recording: &Path) -> Vec<(Row, Vec<u8>)> {
     let json = output_of(
         xtcp2()
             .args(["--max-loops", "1", "--prom-listen", "none"])
-            .args(["--proc-scan-every", "0s", "--deserializers", "all", "--marshal", "json"])
+            .args([
+                "--proc-scan-every",
+                "0s",
+                "--deserializers",
+                "all",
+                "--marshal",
+                "json",
+            ])
             .arg("--record")
             .arg(recording),
     );

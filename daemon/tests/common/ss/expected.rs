@@ -35,7 +35,10 @@ impl Context {
             interfaces: interfaces
                 .iter()
                 .map(|interface| {
-                    (interface.index().into(), interface.name().to_str().unwrap().to_owned())
+                    (
+                        interface.index().into(),
+                        interface.name().to_str().unwrap().to_owned(),
+                    )
                 })
                 .collect(),
             cgroups,
@@ -296,7 +299,13 @@ fn tcp_info(row: &Row, context: &Context, line: &mut Line) {
     let info = |field: &str| row.padded(&format!("tcp_info_{field}"));
 
     let options = info("options");
-    for (key, bit) in [("ts", 1), ("sack", 2), ("ecn", 8), ("ecnseen", 16), ("fastopen", 32)] {
+    for (key, bit) in [
+        ("ts", 1),
+        ("sack", 2),
+        ("ecn", 8),
+        ("ecnseen", 16),
+        ("fastopen", 32),
+    ] {
         if options & bit != 0 {
             words.put(key, "");
         }
@@ -346,7 +355,10 @@ fn tcp_info(row: &Row, context: &Context, line: &mut Line) {
         words.counts(&[("sacked", "tcp_info_sacked")]);
     }
     if info("retrans") != 0 || info("total_retrans") != 0 {
-        words.put("retrans", format!("{}/{}", info("retrans"), info("total_retrans")));
+        words.put(
+            "retrans",
+            format!("{}/{}", info("retrans"), info("total_retrans")),
+        );
     }
     if info("delivery_rate_app_limited") != 0 {
         words.put("app_limited", "");
