@@ -140,6 +140,14 @@ impl<S> Poll<S> {
         self.running.as_ref()?.reading.as_ref().map(Reading::socket)
     }
 
+    /// The poll stood still for so long through no fault of its namespace, whose time is not used up
+    /// by that.
+    pub fn was_held_up(&mut self, by: Duration) {
+        if let Some(reading) = self.reading() {
+            reading.postpone(by);
+        }
+    }
+
     /// Starts a poll. One that is under way goes on instead: polls are never stacked.
     pub fn start<W: World<Socket = S>>(&mut self, world: &mut W, rows: &Rows) {
         if self.running.is_some() {

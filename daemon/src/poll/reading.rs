@@ -108,6 +108,11 @@ impl<S> Reading<S> {
         self.deadline
     }
 
+    /// Gives the namespace so much longer.
+    pub fn postpone(&mut self, by: Duration) {
+        self.deadline += by;
+    }
+
     /// The loop goes on with this read: its CPU time counts from now.
     pub fn resume<W: World>(&mut self, world: &W) {
         self.resumed_at = world.thread_cpu();
