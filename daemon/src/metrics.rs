@@ -22,6 +22,14 @@ const POLL_DURATION_BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
+/// Upper bounds of the histogram of start delays, seconds: a schedule that holds stays below 10 ms.
+const START_DELAY_BUCKETS: [f64; 9] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0];
+
+/// An empty histogram of the delays with which polls start.
+pub fn poll_start_delay_histogram() -> Histogram {
+    Histogram::new(START_DELAY_BUCKETS)
+}
+
 /// An empty histogram of poll durations.
 pub fn poll_duration_histogram() -> Histogram {
     Histogram::new(POLL_DURATION_BUCKETS)
@@ -40,6 +48,8 @@ pub struct Snapshot<'a> {
     pub output_stalls: u64,
     /// Duration of all polls.
     pub poll_durations: &'a Histogram,
+    /// How much later than due each poll started.
+    pub poll_start_delays: &'a Histogram,
     /// Seconds since 1970 at the end of the last poll.
     pub last_poll_end_seconds: f64,
     /// Dumps.
@@ -118,6 +128,12 @@ pub fn render(snapshot: &Snapshot<'_>, text: &mut String) -> fmt::Result {
         "From the start of a poll to its end",
         Unit::Seconds,
         snapshot.poll_durations.clone(),
+    );
+    registry.register_with_unit(
+        "poll_start_delay",
+        "From the time a poll is due to its start",
+        Unit::Seconds,
+        snapshot.poll_start_delays.clone(),
     );
     let mut metrics = Metrics(registry);
     polls(&mut metrics, snapshot);

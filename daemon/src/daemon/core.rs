@@ -49,6 +49,7 @@ pub(super) struct Core {
     /// The output stayed full for too long: polls no longer wait for it, the oldest messages go.
     drops_oldest: bool,
     poll_durations: Histogram,
+    poll_start_delays: Histogram,
     polls: u64,
     output_stalls: u64,
     last_poll: PollReport,
@@ -110,6 +111,7 @@ impl Core {
             poll_state: PollState::Idle,
             drops_oldest: false,
             poll_durations: metrics::poll_duration_histogram(),
+            poll_start_delays: metrics::poll_start_delay_histogram(),
             polls: 0,
             output_stalls: 0,
             last_poll: PollReport::default(),
@@ -172,6 +174,8 @@ impl Core {
     }
 
     fn start_poll(&mut self, now: Instant) {
+        let delay = now.saturating_duration_since(self.schedule.due());
+        self.poll_start_delays.observe(delay.as_secs_f64());
         self.schedule.started(now);
         self.drops_oldest &= self.output.is_full();
         self.poll.start(&mut self.kernel, &self.rows);
@@ -382,6 +386,7 @@ impl Status for Core {
             polls_late: self.schedule.late(),
             output_stalls: self.output_stalls,
             poll_durations: &self.poll_durations,
+            poll_start_delays: &self.poll_start_delays,
             last_poll_end_seconds: self.last_poll_end_seconds,
             dumps: self.poll.counters(),
             known_sockets: self.poll.known_sockets(),
