@@ -10,6 +10,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
+    os::unix::net::{UnixDatagram, UnixListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -33,11 +34,15 @@ struct Daemon {
 impl Daemon {
     /// Starts with `settings` behind those that every test here has.
     fn start(settings: &str) -> Daemon {
-        let folder = TempDir::new().unwrap();
+        Daemon::start_in(TempDir::new().unwrap(), settings, &[])
+    }
+
+    fn start_in(folder: TempDir, settings: &str, environment: &[(&str, &Path)]) -> Daemon {
         configure(folder.path(), settings);
         let mut child = Command::new(env!("CARGO_BIN_EXE_xtcp2"))
             .arg("--config")
             .arg(folder.path().join("xtcp2.toml"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -284,4 +289,84 @@ fn what_needs_a_restart_is_named_and_the_rest_applies() {
     daemon.wait_for_log("in force now: label", 1);
     daemon.end();
     assert!(!record.exists());
+}
+
+#[test]
+fn rows_that_wait_for_a_receiver_go_to_its_successor() {
+    let absent = "frequency = \"5ms\"\nmarshal = \"jsonl\"\ndest = \"unix:/nonexistent/socket\"";
+    let mut daemon = Daemon::start(absent);
+    daemon.wait_for_log("poll 1: ", 1);
+    thread::sleep(Duration::from_millis(50));
+    daemon.configure("frequency = \"5ms\"\nmarshal = \"jsonl\"");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("in force now: dest", 1);
+    daemon.wait_for_rows("rows", 5);
+    daemon.end();
+    assert_without_gap(&rows(&daemon.file("rows")));
+}
+
+#[test]
+fn another_format_waits_until_the_rows_of_the_old_one_are_delivered() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("socket");
+    let settings = |columns: &str| {
+        let dest = socket.display();
+        format!("frequency = \"1h\"\nmarshal = \"csv\"\ncolumns = [{columns}]\ndest = \"unix:{dest}\"")
+    };
+    let daemon = Daemon::start_in(folder, &settings("\"recordCounter\""), &[]);
+    daemon.wait_for_log("poll 1: ", 1);
+    daemon.configure(&settings("\"recordCounter\", \"tag\"").replace("1h", "5ms"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("bytes of the old format are delivered", 1);
+    let receiver = UnixListener::bind(&socket).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let accept = || {
+        let give_up = Instant::now() + PATIENCE;
+        let connection = loop {
+            match receiver.accept() {
+                Ok((connection, _)) => break connection,
+                Err(error) => assert!(Instant::now() < give_up, "{error}; log:\n{}", daemon.log()),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        connection.set_nonblocking(false).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection
+    };
+    let old = std::io::read_to_string(accept()).unwrap();
+    let new = accept();
+    let mut new = BufReader::new(new).lines().map(Result::unwrap);
+    assert!(old.starts_with("recordCounter\n1\n"), "{old}");
+    assert_eq!(new.next().unwrap(), "recordCounter,tag");
+    assert_eq!(new.next().unwrap(), format!("{},", old.lines().count()));
+}
+
+#[test]
+fn the_service_manager_hears_of_a_reload_and_never_before_it_was_told_ready() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut daemon = Daemon::start_in(folder, "frequency = \"1h\"", &[("NOTIFY_SOCKET", &path)]);
+    let next = |wanted: &[&str]| loop {
+        let mut buffer = [0; 4096];
+        let length = manager.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if let Some(line) = text.lines().find(|line| wanted.contains(line)) {
+            return line.to_owned();
+        }
+    };
+    daemon.wait_for_log("started", 1);
+    daemon.signal(Signal::SIGHUP);
+    let told = ["READY=1", "RELOADING=1"];
+    assert_eq!(next(&told), "READY=1");
+    for label in ["a", "b"] {
+        daemon.configure(&format!("frequency = \"1h\"\nlabel = \"{label}\""));
+        // The first signal may still be under way.
+        daemon.wait_for_log("SIGHUP", 1);
+        daemon.signal(Signal::SIGHUP);
+        assert_eq!(next(&told), "RELOADING=1");
+        assert_eq!(next(&told), "READY=1");
+    }
+    daemon.end();
 }
