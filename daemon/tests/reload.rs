@@ -338,7 +338,16 @@ fn a_reload_before_the_first_poll_is_safe_and_the_service_manager_hears_ready_fi
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let variable = format!("NOTIFY_SOCKET={}", path.display());
-    let held_back = ["env", "--block-signal=HUP", &variable];
+    let to_itself = "kill -HUP $$; exec \"$@\"";
+    let held_back = [
+        "env",
+        "--block-signal=HUP",
+        &variable,
+        "sh",
+        "-c",
+        to_itself,
+        "sh",
+    ];
     if !Command::new("env")
         .args([held_back[1], "true"])
         .status()
@@ -349,11 +358,6 @@ fn a_reload_before_the_first_poll_is_safe_and_the_service_manager_hears_ready_fi
     }
     let settings = "frequency = \"1h\"\nmarshal = \"jsonl\"";
     let mut daemon = Daemon::start_in(folder, settings, &held_back);
-    let name = format!("/proc/{}/comm", daemon.child.id());
-    daemon.wait("the program", || {
-        fs::read_to_string(&name).is_ok_and(|name| name == "xtcp2\n")
-    });
-    daemon.signal(Signal::SIGHUP);
     let next = || loop {
         let mut buffer = [0; 4096];
         let length = manager.recv(&mut buffer).unwrap();
