@@ -20,13 +20,18 @@ fn every_metric_is_named_typed_and_explained() {
         let program = Program::start(&STEADY);
         program.metric_when("xtcp2_polls_total", |polls| polls >= 1.0);
         let page = program.get("/metrics");
-        assert!(page.head.to_ascii_lowercase().contains(
-            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"
-        ));
+        assert!(
+            page.head
+                .to_ascii_lowercase()
+                .contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8")
+        );
         let metrics = program.metrics();
         let mut list = String::new();
         for (name, family) in &metrics.families {
-            assert!(name.starts_with("xtcp2_") || name.starts_with("process_"), "{name}");
+            assert!(
+                name.starts_with("xtcp2_") || name.starts_with("process_"),
+                "{name}"
+            );
             for unit in ["seconds", "bytes"] {
                 let named = name.ends_with(&format!("_{unit}"));
                 assert_eq!(named, family.unit == unit, "{name}: unit {:?}", family.unit);
@@ -52,9 +57,15 @@ fn the_numbers_of_a_scrape_agree() {
         let value = |name| metrics.value(name);
         assert_eq!(value("xtcp2_namespaces"), 3.0);
         assert!(value("xtcp2_sockets") >= 101.0);
-        assert_eq!(value("xtcp2_poll_duration_seconds_count"), value("xtcp2_polls_total"));
+        assert_eq!(
+            value("xtcp2_poll_duration_seconds_count"),
+            value("xtcp2_polls_total")
+        );
         let filtered = value("xtcp2_sockets_filtered_total");
-        assert_eq!(value("xtcp2_sockets_read_total"), value("xtcp2_rows_total") + filtered);
+        assert_eq!(
+            value("xtcp2_sockets_read_total"),
+            value("xtcp2_rows_total") + filtered
+        );
         // The test's listener, and the admin server's.
         let rows = value("xtcp2_output_delivered_rows_total");
         assert!((2.0 * value("xtcp2_polls_total")..=2.0 * value("xtcp2_polls_total") + 2.0).contains(&rows));
@@ -90,9 +101,13 @@ fn health_and_wrong_requests_have_their_status() {
         let sockets = Sockets::open(1);
         let program = Program::start(&STEADY);
         program.log_line("poll 1: ");
-        for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/debug/pprof/heap", 501), ("/none", 404),
-            ("/debug/pprof/profile?seconds=0", 400)]
-        {
+        for (path, status) in [
+            ("/healthz", 200),
+            ("/readyz", 200),
+            ("/debug/pprof/heap", 501),
+            ("/none", 404),
+            ("/debug/pprof/profile?seconds=0", 400),
+        ] {
             assert_eq!(program.get(path).status, status, "{path}");
         }
         drop(sockets);
@@ -130,7 +145,12 @@ fn uncompressed(body: Vec<u8>) -> Vec<u8> {
     let folder = sandbox::folder();
     let file = folder.path().join("profile.gz");
     std::fs::write(&file, body).unwrap();
-    Command::new("gzip").arg("-dc").arg(&file).output().unwrap().stdout
+    Command::new("gzip")
+        .arg("-dc")
+        .arg(&file)
+        .output()
+        .unwrap()
+        .stdout
 }
 
 /// Fields 2 (samples, counted) and 6 (strings) of perftools.profiles.Profile.
@@ -141,7 +161,13 @@ fn samples_and_strings(mut profile: &[u8]) -> (usize, Vec<String>) {
         let (number, wire_type) = decode_key(&mut profile).unwrap();
         if number == 6 {
             let mut text = String::new();
-            string::merge(WireType::LengthDelimited, &mut text, &mut profile, DecodeContext::default()).unwrap();
+            string::merge(
+                WireType::LengthDelimited,
+                &mut text,
+                &mut profile,
+                DecodeContext::default(),
+            )
+            .unwrap();
             strings.push(text);
         } else {
             samples += usize::from(number == 2);

@@ -1,6 +1,10 @@
 //! Where the rows of the real program go: every kind of output, and what a slow one does to polls.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
 
 mod common;
 
@@ -31,10 +35,12 @@ const UDP_BYTES_MAX: usize = 65_507;
 
 /// Each is one whole envelope; returns the rows of all.
 fn one_each(messages: &[Vec<u8>]) -> Vec<Head> {
-    let envelopes = messages.iter().map(|message| match rows::envelopes(message).as_slice() {
-        [one] => one.clone(),
-        others => panic!("expected one envelope, got {}", others.len()),
-    });
+    let envelopes = messages
+        .iter()
+        .map(|message| match rows::envelopes(message).as_slice() {
+            [one] => one.clone(),
+            others => panic!("expected one envelope, got {}", others.len()),
+        });
     envelopes.collect::<Vec<_>>().concat()
 }
 
@@ -43,8 +49,20 @@ fn a_slow_reader_loses_nothing_and_holds_the_polls_back() {
     sandbox::run("a_slow_reader_loses_nothing_and_holds_the_polls_back", || {
         let sockets = Sockets::open(500);
         // A queue of a few rows, and a namespace that may take less time than the reader does.
-        let arguments = ["-frequency", "30s", "-timeout", "300ms", "-envelopeFlushRows", "1", "-envelopeFlushBytes",
-            "8KiB", "-outputQueueBytes", "24KiB"];
+        let arguments = [
+            "-frequency",
+            "30s",
+            "-timeout",
+            "300ms",
+            "-procScanEvery",
+            "100ms",
+            "-envelopeFlushRows",
+            "1",
+            "-envelopeFlushBytes",
+            "8KiB",
+            "-outputQueueBytes",
+            "24KiB",
+        ];
         let mut program = Program::spawn(command(&arguments).stdout(Stdio::piped()));
         let stdout = program.take_stdout();
         program.metric_when("xtcp2_output_stalls_total", |stalls| stalls >= 1.0);
@@ -55,7 +73,10 @@ fn a_slow_reader_loses_nothing_and_holds_the_polls_back() {
         let (before, begin) = (program.cpu(), Instant::now());
         thread::sleep(Duration::from_secs(1));
         let (busy, time) = (program.cpu() - before, begin.elapsed());
-        assert!(busy < time / 2, "it waits, and does not try again and again: {busy:?} of {time:?}");
+        assert!(
+            busy < time / 2,
+            "it waits, and does not try again and again: {busy:?} of {time:?}"
+        );
         let metrics = program.metrics();
         assert_eq!(metrics.value("xtcp2_polls_total"), 0.0);
         assert!(metrics.value("xtcp2_output_queued_bytes") > 10_000.0);
@@ -65,7 +86,11 @@ fn a_slow_reader_loses_nothing_and_holds_the_polls_back() {
         let metrics = program.metrics();
         assert_eq!(program.get("/readyz").status, 200);
         assert_eq!(metrics.sum("xtcp2_output_dropped_rows_total"), 0.0);
-        assert_eq!(metrics.sum("xtcp2_dump_events_total"), 0.0, "the namespace was not too slow");
+        assert_eq!(
+            metrics.sum("xtcp2_dump_events_total"),
+            0.0,
+            "the namespace was not too slow"
+        );
         assert!(program.terminate().success());
         counters.extend(lines.map(counter));
         let rows = program.summary().rows;
@@ -83,30 +108,49 @@ fn counter(line: std::io::Result<String>) -> u64 {
 
 #[test]
 fn a_receiver_that_stands_still_costs_the_oldest_rows_and_no_poll() {
-    sandbox::run("a_receiver_that_stands_still_costs_the_oldest_rows_and_no_poll", || {
-        let sockets = Sockets::open(300);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let dest = format!("tcp:{}", listener.local_addr().unwrap());
-        let mut program = Program::start(&["-dest", &dest, "-marshal", "jsonl", "-frequency", "100ms",
-            "-pollJitterPct", "0", "-envelopeFlushBytes", "16KiB", "-outputQueueBytes", "256KiB",
-            "-shutdownTimeout", "100ms"]);
-        let _silent = listener.accept().unwrap();
-        let dropped = "xtcp2_output_dropped_rows_total{reason=\"queue_full\"}";
-        program.metric_when(dropped, |rows| rows > 0.0);
-        let metrics = program.metrics();
-        assert!(metrics.value("xtcp2_output_stalls_total") >= 1.0, "the receiver had its time");
-        let polls = metrics.value("xtcp2_polls_total");
-        let later = program.metric_when("xtcp2_polls_total", |now| now >= polls + 5.0);
-        assert!(later < polls + 100.0);
-        let metrics = program.metrics();
-        assert!(metrics.value("xtcp2_output_queued_bytes") <= 256.0 * 1024.0);
-        assert!(metrics.value("xtcp2_output_queued_bytes") > 0.0);
-        assert!(program.terminate().success());
-        let summary = program.summary();
-        assert_eq!(summary.rows, summary.delivered + summary.dropped, "{summary:?}");
-        assert!(summary.dropped > 0);
-        drop(sockets);
-    });
+    sandbox::run(
+        "a_receiver_that_stands_still_costs_the_oldest_rows_and_no_poll",
+        || {
+            let sockets = Sockets::open(300);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let dest = format!("tcp:{}", listener.local_addr().unwrap());
+            let mut program = Program::start(&[
+                "-dest",
+                &dest,
+                "-marshal",
+                "jsonl",
+                "-frequency",
+                "100ms",
+                "-pollJitterPct",
+                "0",
+                "-envelopeFlushBytes",
+                "16KiB",
+                "-outputQueueBytes",
+                "256KiB",
+                "-shutdownTimeout",
+                "100ms",
+            ]);
+            let _silent = listener.accept().unwrap();
+            let dropped = "xtcp2_output_dropped_rows_total{reason=\"queue_full\"}";
+            program.metric_when(dropped, |rows| rows > 0.0);
+            let metrics = program.metrics();
+            assert!(
+                metrics.value("xtcp2_output_stalls_total") >= 1.0,
+                "the receiver had its time"
+            );
+            let polls = metrics.value("xtcp2_polls_total");
+            let later = program.metric_when("xtcp2_polls_total", |now| now >= polls + 5.0);
+            assert!(later < polls + 100.0);
+            let metrics = program.metrics();
+            assert!(metrics.value("xtcp2_output_queued_bytes") <= 256.0 * 1024.0);
+            assert!(metrics.value("xtcp2_output_queued_bytes") > 0.0);
+            assert!(program.terminate().success());
+            let summary = program.summary();
+            assert_eq!(summary.rows, summary.delivered + summary.dropped, "{summary:?}");
+            assert!(summary.dropped > 0);
+            drop(sockets);
+        },
+    );
 }
 
 #[test]
@@ -140,9 +184,20 @@ fn each_unix_datagram_is_a_message() {
         let path = folder.path().join("receiver");
         let receiver = UnixDatagram::bind(&path).unwrap();
         let dest = format!("unixgram:{}", path.display());
-        let arguments = ["-promListen", "none", "-dest", &dest, "-maxLoops", "1", "-envelopeFlushRows", "10"];
+        let arguments = [
+            "-promListen",
+            "none",
+            "-dest",
+            &dest,
+            "-maxLoops",
+            "1",
+            "-envelopeFlushRows",
+            "10",
+        ];
         let mut program = Program::start(&arguments);
-        receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        receiver
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
         let mut messages = Vec::new();
         let mut buffer = vec![0; 1 << 20];
         // The queue of the socket is short: it is read while the program waits for room.
@@ -166,7 +221,16 @@ fn a_unix_stream_carries_envelope_after_envelope() {
         let path = folder.path().join("receiver");
         let listener = UnixListener::bind(&path).unwrap();
         let dest = format!("unix:{}", path.display());
-        let arguments = ["-promListen", "none", "-dest", &dest, "-maxLoops", "3", "-frequency", "20ms"];
+        let arguments = [
+            "-promListen",
+            "none",
+            "-dest",
+            &dest,
+            "-maxLoops",
+            "3",
+            "-frequency",
+            "20ms",
+        ];
         let mut program = Program::start(&arguments);
         let mut stream = Vec::new();
         listener.accept().unwrap().0.read_to_end(&mut stream).unwrap();
@@ -192,11 +256,17 @@ fn serve(stream: impl Read + Write, bodies: &mpsc::Sender<Vec<u8>>) {
             }
         }
         assert!(head[0].starts_with("post /rows http/1.1"), "{head:?}");
-        let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let length = head
+            .iter()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .unwrap();
         let mut body = vec![0; length.parse().unwrap()];
         reader.read_exact(&mut body).unwrap();
         bodies.send(body).unwrap();
-        reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        reader
+            .get_mut()
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         reader.get_mut().flush().unwrap();
     }
 }
@@ -218,10 +288,22 @@ fn each_http_body_is_one_envelope() {
         let dest = format!("http://{}/rows", listener.local_addr().unwrap());
         let (sender, bodies) = mpsc::channel();
         thread::spawn(move || {
-            listener.incoming().for_each(|stream| serve(stream.unwrap(), &sender));
+            listener
+                .incoming()
+                .for_each(|stream| serve(stream.unwrap(), &sender));
         });
-        let program = Program::start(&["-promListen", "none", "-dest", &dest, "-maxLoops", "2", "-frequency",
-            "50ms", "-envelopeFlushRows", "100"]);
+        let program = Program::start(&[
+            "-promListen",
+            "none",
+            "-dest",
+            &dest,
+            "-maxLoops",
+            "2",
+            "-frequency",
+            "50ms",
+            "-envelopeFlushRows",
+            "100",
+        ]);
         assert_bodies(program, &bodies);
         drop(sockets);
     });
@@ -236,7 +318,11 @@ fn https_is_trusted_by_the_system_s_certificates() {
         fs::write(&roots, own.cert.pem()).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
         let config = ServerConfig::builder().with_no_client_auth();
-        let config = Arc::new(config.with_single_cert(vec![own.cert.der().clone()], key).unwrap());
+        let config = Arc::new(
+            config
+                .with_single_cert(vec![own.cert.der().clone()], key)
+                .unwrap(),
+        );
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let dest = format!("https://localhost:{}/rows", listener.local_addr().unwrap().port());
@@ -247,8 +333,18 @@ fn https_is_trusted_by_the_system_s_certificates() {
                 serve(StreamOwned::new(connection, stream.unwrap()), &sender);
             }
         });
-        let mut command = command(&["-promListen", "none", "-dest", &dest, "-maxLoops", "2", "-frequency", "50ms",
-            "-envelopeFlushRows", "100"]);
+        let mut command = command(&[
+            "-promListen",
+            "none",
+            "-dest",
+            &dest,
+            "-maxLoops",
+            "2",
+            "-frequency",
+            "50ms",
+            "-envelopeFlushRows",
+            "100",
+        ]);
         let program = Program::spawn(command.env("SSL_CERT_FILE", &roots));
         assert_bodies(program, &bodies);
         drop(sockets);
@@ -260,10 +356,21 @@ fn rows_of_a_poll(arguments: &[&str]) -> Vec<serde_json::Value> {
     let folder = sandbox::folder();
     let file = folder.path().join("rows");
     let dest = format!("file:{}", file.display());
-    let fixed = ["-promListen", "none", "-maxLoops", "1", "-marshal", "jsonl", "-dest", &dest];
+    let fixed = [
+        "-promListen",
+        "none",
+        "-maxLoops",
+        "1",
+        "-marshal",
+        "jsonl",
+        "-dest",
+        &dest,
+    ];
     assert!(Program::start(&[&fixed[..], arguments].concat()).wait().success());
     let text = fs::read_to_string(&file).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -271,7 +378,9 @@ fn states_and_deserializers_say_what_is_in_the_rows() {
     sandbox::run("states_and_deserializers_say_what_is_in_the_rows", || {
         let sockets = Sockets::open(10);
         let names = |rows: &[serde_json::Value]| -> BTreeSet<String> {
-            let keys = rows.iter().flat_map(|row| row.as_object().unwrap().keys().cloned());
+            let keys = rows
+                .iter()
+                .flat_map(|row| row.as_object().unwrap().keys().cloned());
             keys.collect()
         };
         let all = rows_of_a_poll(&["-deserializers", "all"]);
@@ -289,7 +398,10 @@ fn states_and_deserializers_say_what_is_in_the_rows() {
         }
         assert!(none.contains("inetDiagMsgSocketSourcePort") && none.is_subset(&all));
         let list = names(&rows_of_a_poll(&["-deserializers", "info"]));
-        assert!(list.contains("tcpInfoRtt") && !list.contains("skMemInfoRcvBuf"), "{list:?}");
+        assert!(
+            list.contains("tcpInfoRtt") && !list.contains("skMemInfoRcvBuf"),
+            "{list:?}"
+        );
         drop(sockets);
     });
 }

@@ -20,14 +20,22 @@ pub struct Exposition {
 
 impl Exposition {
     pub fn value(&self, sample: &str) -> f64 {
-        *self.samples.get(sample).unwrap_or_else(|| panic!("no sample {sample}"))
+        *self
+            .samples
+            .get(sample)
+            .unwrap_or_else(|| panic!("no sample {sample}"))
     }
 
     /// Of all label values together.
     pub fn sum(&self, name: &str) -> f64 {
         let prefix = format!("{name}{{");
         let of_name = |key: &&String| *key == name || key.starts_with(&prefix);
-        let values: Vec<f64> = self.samples.keys().filter(of_name).map(|key| self.samples[key]).collect();
+        let values: Vec<f64> = self
+            .samples
+            .keys()
+            .filter(of_name)
+            .map(|key| self.samples[key])
+            .collect();
         assert!(!values.is_empty(), "no sample {name}");
         values.iter().sum()
     }
@@ -77,7 +85,10 @@ pub fn parse(text: &str) -> Result<Exposition, String> {
                 value.clone_into(slot);
             }
             None => {
-                let family = exposition.families.get(&current).ok_or(error("a sample of no family"))?;
+                let family = exposition
+                    .families
+                    .get(&current)
+                    .ok_or(error("a sample of no family"))?;
                 sample(line, &current, family, &mut exposition.samples).map_err(|what| error(&what))?;
             }
         }
@@ -93,7 +104,12 @@ pub fn parse(text: &str) -> Result<Exposition, String> {
     Ok(exposition)
 }
 
-fn sample(line: &str, name: &str, family: &Family, samples: &mut BTreeMap<String, f64>) -> Result<(), String> {
+fn sample(
+    line: &str,
+    name: &str,
+    family: &Family,
+    samples: &mut BTreeMap<String, f64>,
+) -> Result<(), String> {
     let (key, value) = line.rsplit_once(' ').ok_or("expected a value")?;
     let value: f64 = value.parse().map_err(|_| "expected a number")?;
     let (sample, labels) = match key.split_once('{') {
@@ -102,7 +118,11 @@ fn sample(line: &str, name: &str, family: &Family, samples: &mut BTreeMap<String
     };
     let suffix = sample.strip_prefix(name).ok_or("a sample of another family")?;
     let known = suffixes(&family.kind).is_some_and(|suffixes| suffixes.contains(&suffix));
-    if !known || !sample.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    if !known
+        || !sample
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
         return Err(format!("expected the name of a {}", family.kind));
     }
     let mut names = BTreeSet::new();
@@ -130,7 +150,10 @@ fn histogram(name: &str, exposition: &Exposition) -> Result<(), String> {
     for (key, count) in &exposition.samples {
         if let Some(bound) = key.strip_prefix(&prefix) {
             let bound = bound.trim_end_matches("\"}").parse();
-            buckets.push((bound.map_err(|_| format!("{name}: a bound is no number"))?, *count));
+            buckets.push((
+                bound.map_err(|_| format!("{name}: a bound is no number"))?,
+                *count,
+            ));
         }
     }
     buckets.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -143,7 +143,11 @@ impl Program {
         let address = self.admin();
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
@@ -162,7 +166,9 @@ impl Program {
 
     /// A metric's value, once `enough` says that it is.
     pub fn metric_when(&self, sample: &str, enough: impl Fn(f64) -> bool) -> f64 {
-        wait_for(sample, || Some(self.metrics().value(sample)).filter(|value| enough(*value)))
+        wait_for(sample, || {
+            Some(self.metrics().value(sample)).filter(|value| enough(*value))
+        })
     }
 
     /// SIGTERM, and how the program ended.
@@ -184,7 +190,10 @@ impl Program {
     /// The numbers of the last line of the log, by the word before each: what it did in all.
     pub fn summary(&self) -> Summary {
         let lines = self.log();
-        let line = lines.iter().rfind(|line| line.contains(" envelopes; delivered ")).unwrap();
+        let line = lines
+            .iter()
+            .rfind(|line| line.contains(" envelopes; delivered "))
+            .unwrap();
         let numbers: Vec<u64> = line
             .split(|letter: char| !letter.is_ascii_digit())
             .filter_map(|number| number.parse().ok())
