@@ -90,6 +90,18 @@ impl Rows {
         }
     }
 
+    /// Goes on with the settings of `new`, which has made nothing yet. What was counted, and the
+    /// messages that were not taken, stay.
+    pub fn reconfigure(&mut self, new: Rows) {
+        self.flush();
+        let anomalies = self.anomalies();
+        self.encoder = new.encoder;
+        self.encoder.go_on_from(anomalies);
+        self.envelope = new.envelope;
+        self.sink.formatter = new.sink.formatter;
+        self.sink.message_bytes_max = new.sink.message_bytes_max;
+    }
+
     /// The rows that follow come from another namespace.
     pub fn enter(&mut self, origin: &Origin<'_>) {
         self.encoder.enter(origin);

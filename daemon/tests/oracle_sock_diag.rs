@@ -9,8 +9,10 @@
     reason = "a failure here is a failed test"
 )]
 
+mod common;
 mod messages;
 
+use common::captures;
 use messages::{RECORDED, Random, encoder, row, varied};
 use netlink_packet_core::{Nla as _, ParseableParametrized};
 use netlink_packet_sock_diag::{
@@ -227,4 +229,25 @@ fn so_are_its_variations() {
     for _ in 0..512 {
         compare(&varied(&mut random));
     }
+}
+
+/// Its shortest tcp_info, bytes; it refuses replies with a shorter one, as it does unknown states.
+const TCP_INFO_BYTES_LEAST: usize = 232;
+
+#[test]
+fn so_are_the_recorded_fixtures() {
+    let mut compared = 0;
+    for fixture in captures::fixtures() {
+        for (_, reply) in captures::replies(&fixture) {
+            let attributes = xtcp2::netlink::inet_diag::InetDiagMsg::new(&reply)
+                .unwrap()
+                .attributes();
+            let info = attributes.get(xtcp2::netlink::inet_diag::attribute::INFO);
+            if info.is_none_or(|info| info.len() >= TCP_INFO_BYTES_LEAST) {
+                compare(&reply);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 100, "{compared} replies compared");
 }

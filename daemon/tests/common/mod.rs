@@ -1,14 +1,20 @@
-//! What the tests share that need privileges, or the real program.
+//! What integration tests share. Each takes the modules it needs.
 
-#![allow(dead_code, reason = "each test binary uses its part of it")]
+#![allow(dead_code, reason = "each test uses a part")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a failure here is a failed test"
 )]
 
+pub mod captures;
 pub mod host;
+pub mod load;
+pub mod namespace;
 pub mod open_metrics;
+pub mod poll;
 pub mod program;
 pub mod rows;
 pub mod sandbox;
+pub mod scenes;
+pub mod ss;
