@@ -3,6 +3,12 @@
 //! They are committed like recordings; this shows that they are what is written here.
 //! `XTCP2_WRITE_FIXTURES=1 cargo test --test handmade` writes them anew.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
 mod common;
 mod messages;
 
@@ -58,11 +64,23 @@ fn congestion() -> Vec<Vec<u8>> {
     };
     vec![
         with(1, &[(CONG, b"vegas\0"), (VEGASINFO, &words(&[1, 17, 230, 190]))]),
-        with(2, &[(CONG, b"vegas\0"), (VEGASINFO, &words(&[0, 3, 0x7fff_ffff, 0x7fff_ffff]))]),
+        with(
+            2,
+            &[
+                (CONG, b"vegas\0"),
+                (VEGASINFO, &words(&[0, 3, 0x7fff_ffff, 0x7fff_ffff])),
+            ],
+        ),
         with(3, &[(CONG, b"dctcp\0"), (DCTCPINFO, &dctcp(1, 1))]),
         // Without ECN it falls back to reno.
         with(4, &[(CONG, b"dctcp-reno\0"), (DCTCPINFO, &dctcp(0, 0))]),
-        with(5, &[(CONG, b"illinois\0"), (VEGASINFO, &words(&[1, 9, 410, 0x7fff_ffff]))]),
+        with(
+            5,
+            &[
+                (CONG, b"illinois\0"),
+                (VEGASINFO, &words(&[1, 9, 410, 0x7fff_ffff])),
+            ],
+        ),
         with(6, &[(CONG, b"prague\0")]),
         with(7, &[(CONG, b"bbr2\0")]),
         with(8, &[(CONG, b"bbr3\0")]),
@@ -104,11 +122,13 @@ fn upper_layers() -> Vec<Vec<u8>> {
         }
         info
     };
-    let tls = |version: u16, cipher: u16, txconf: u16, rxconf: u16| {
-        let numbers = [version, cipher, txconf, rxconf].into_iter().zip(1..);
-        let members: Vec<(u16, Vec<u8>)> = numbers
+    // Version, cipher, txconf, rxconf; then flags without a value: zc_ro_tx (5), rx_no_pad (6).
+    let tls = |numbers: [u16; 4], flags: &[u16]| {
+        let numbers = numbers.into_iter().zip(1..);
+        let mut members: Vec<(u16, Vec<u8>)> = numbers
             .map(|(value, number): (u16, u16)| (number, value.to_ne_bytes().to_vec()))
             .collect();
+        members.extend(flags.iter().map(|flag| (*flag, Vec::new())));
         nest(b"tls\0", 2, &members)
     };
     let four = |value: u32| value.to_ne_bytes().to_vec();
@@ -129,9 +149,9 @@ fn upper_layers() -> Vec<Vec<u8>> {
         ],
     );
     let infos = [
-        tls(0x0303, 51, 2, 2),
-        tls(0x0304, 52, 3, 1),
-        tls(0x0304, 54, 4, 4),
+        tls([0x0303, 51, 2, 2], &[]),
+        tls([0x0304, 52, 3, 1], &[5]),
+        tls([0x0304, 54, 4, 4], &[5, 6]),
         mptcp,
         nest(b"espintcp\0", 0, &[]),
     ];
@@ -146,11 +166,16 @@ fn upper_layers() -> Vec<Vec<u8>> {
 }
 
 fn check(name: &str, replies: &[Vec<u8>]) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name);
     if env::var_os("XTCP2_WRITE_FIXTURES").is_some() {
         captures::write(&file, NETNS, replies);
     }
-    let committed: Vec<Vec<u8>> = captures::replies(&file).into_iter().map(|(_, reply)| reply).collect();
+    let committed: Vec<Vec<u8>> = captures::replies(&file)
+        .into_iter()
+        .map(|(_, reply)| reply)
+        .collect();
     assert!(committed == replies, "{name} is not what this test makes");
 }
 

@@ -1,6 +1,8 @@
 //! Records the kernel's bytes of sockets of every kind, by the daemon's own `--record`.
 //! `scripts/record-fixtures` runs it; tests read what it leaves in tests/fixtures.
 
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod common;
 
 use common::{
@@ -21,7 +23,9 @@ fn record(group: &str) {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
         let version: Vec<&str> = release.split('.').take(2).collect();
         let name = format!("linux-{}-{group}.pcapng", version.join("."));
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(&name);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(&name);
         poll::poll(&file);
         let replies = captures::replies(&file).len();
         eprintln!("{name}: {replies} sockets, without {:?}", scene.skipped);

@@ -1,6 +1,12 @@
 //! One recording through `xtcp2 replay` in every format, and what replay does with files that are
 //! no recording. Needs no privileges, which is shown too.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
 mod common;
 mod messages;
 
@@ -141,7 +147,10 @@ fn envelope() -> MessageDescriptor {
 fn files_follow_one_another() {
     let recording = repository(RECORDING);
     let text = output_of(xtcp2().arg("replay").args([&recording, &recording]));
-    let rows: Vec<serde_json::Value> = text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let rows: Vec<serde_json::Value> = text
+        .lines()
+        .map(|row| serde_json::from_str(row).unwrap())
+        .collect();
     let key = |number: u32| FIELDS[index_of(number).unwrap()].json_name();
     let counters: Vec<&str> = rows.iter().map(|row| row[key(60)].as_str().unwrap()).collect();
     let expected: Vec<String> = (1..=2 * SOCKETS).map(|n| n.to_string()).collect();
@@ -214,7 +223,12 @@ fn files_that_are_no_recording() {
 fn a_good_file_behind_a_bad_one() {
     let files = Files::new();
     let bad = files.put("bad", b"hello, world");
-    let output = xtcp2().arg("replay").arg(bad).arg(repository(RECORDING)).output().unwrap();
+    let output = xtcp2()
+        .arg("replay")
+        .arg(bad)
+        .arg(repository(RECORDING))
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), SOCKETS);
 }

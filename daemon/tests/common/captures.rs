@@ -74,9 +74,14 @@ const CAPTURED_NS: u64 = 1_763_925_000_123_456_789;
 pub fn write(recording: &Path, netns: &str, replies: &[Vec<u8>]) {
     let file = BufWriter::new(File::create(recording).unwrap());
     let mut recorder = Recorder::new(file, "made by hand").unwrap();
-    let netns = Namespace { name: netns, cookie: 1 };
+    let netns = Namespace {
+        name: netns,
+        cookie: 1,
+    };
     let mut put = |direction, datagram: &[u8]| {
-        recorder.datagram(CAPTURED_NS, direction, netns, datagram).unwrap();
+        recorder
+            .datagram(CAPTURED_NS, direction, netns, datagram)
+            .unwrap();
     };
     put(
         Direction::ToKernel,

@@ -10,6 +10,7 @@
 pub mod captures;
 pub mod namespace;
 pub mod poll;
+pub mod row;
 pub mod sandbox;
 pub mod scenes;
 pub mod ss;

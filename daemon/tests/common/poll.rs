@@ -1,6 +1,6 @@
 //! One poll of the daemon, as its rows and as the bytes it got from the kernel.
 
-use super::{captures, ss::expected::Row};
+use super::{captures, row::Row};
 use std::{
     path::Path,
     process::{Command, Stdio},
@@ -33,7 +33,14 @@ pub fn poll(recording: &Path) -> Vec<(Row, Vec<u8>)> {
     let json = output_of(
         xtcp2()
             .args(["--max-loops", "1", "--prom-listen", "none"])
-            .args(["--proc-scan-every", "0s", "--deserializers", "all", "--marshal", "json"])
+            .args([
+                "--proc-scan-every",
+                "0s",
+                "--deserializers",
+                "all",
+                "--marshal",
+                "json",
+            ])
             .arg("--record")
             .arg(recording),
     );

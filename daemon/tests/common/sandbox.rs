@@ -49,7 +49,13 @@ pub fn start(test: &str, step: &str, wrapper: &[&str]) {
     let child = Command::new(wrapper[0])
         .args(&wrapper[1..])
         .arg(binary)
-        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            test,
+            "--include-ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(STEP, step)
         .output()
         .expect("start of the test's child");

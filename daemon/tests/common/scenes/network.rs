@@ -145,7 +145,9 @@ pub fn connect(network: &Network, client: &Socket, pair: Pair) -> Socket {
 
 /// Connects `client` to a listener of the caller's.
 pub fn connect_to(client: &Socket, listener: &Socket, pair: Pair) -> Socket {
-    client.bind(&SockAddr::from(SocketAddr::from((pair.client, 0)))).unwrap();
+    client
+        .bind(&SockAddr::from(SocketAddr::from((pair.client, 0))))
+        .unwrap();
     client.connect(&listener.local_addr().unwrap()).unwrap();
     listener.accept().unwrap().0
 }

@@ -107,7 +107,10 @@ fn fast_open(network: &Network, scene: &mut Scene) {
     // Client and server, without a cookie on either side.
     let bits = "519";
     let ends = [&network.client, &network.server];
-    if !ends.iter().all(|end| end.namespace.sysctl("net/ipv4/tcp_fastopen", bits)) {
+    if !ends
+        .iter()
+        .all(|end| end.namespace.sysctl("net/ipv4/tcp_fastopen", bits))
+    {
         return scene.skip("fast open", "net.ipv4.tcp_fastopen cannot be set");
     }
     for answer_is_lost in [false, true] {
@@ -131,7 +134,9 @@ fn fast_open(network: &Network, scene: &mut Scene) {
     let pair = network.pair(false);
     let client = network.client.socket(false);
     setsockopt(&client, sockopt::TcpFastOpenConnect, &true).unwrap();
-    client.connect(&SocketAddr::from((pair.server, 84)).into()).unwrap();
+    client
+        .connect(&SocketAddr::from((pair.server, 84)).into())
+        .unwrap();
     scene.keep([client]);
 }
 
@@ -187,7 +192,10 @@ fn upper_layers(network: &Network, scene: &mut Scene) {
 /// All that Linux has with information of its own, and what differs from them.
 fn congestion_controls(network: &Network, scene: &mut Scene) {
     let path = "/proc/sys/net/ipv4/tcp_available_congestion_control";
-    let available = network.client.namespace.enter(|| fs::read_to_string(path).unwrap());
+    let available = network
+        .client
+        .namespace
+        .enter(|| fs::read_to_string(path).unwrap());
     let available: Vec<&str> = available.split_whitespace().collect();
     for name in ["cubic", "reno", "bbr", "dctcp", "vegas"] {
         if !available.contains(&name) {
@@ -206,7 +214,10 @@ fn congestion_controls(network: &Network, scene: &mut Scene) {
 fn ecn(network: &Network, scene: &mut Scene) {
     for value in ["1", "3"] {
         let ends = [&network.client, &network.server];
-        if !ends.iter().all(|end| end.namespace.sysctl("net/ipv4/tcp_ecn", value)) {
+        if !ends
+            .iter()
+            .all(|end| end.namespace.sysctl("net/ipv4/tcp_ecn", value))
+        {
             scene.skip("accurate ECN", "net.ipv4.tcp_ecn cannot be set to 3");
             continue;
         }

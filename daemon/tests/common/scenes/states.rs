@@ -82,7 +82,9 @@ fn listeners(network: &Network, scene: &mut Scene) {
     for _ in 0..3 {
         let client = network.client.socket(false);
         client.bind(&SocketAddr::from((pair.client, 0)).into()).unwrap();
-        client.connect(&SocketAddr::from((pair.server, 1001)).into()).unwrap();
+        client
+            .connect(&SocketAddr::from((pair.server, 1001)).into())
+            .unwrap();
         scene.keep([client]);
     }
     scene.keep([any_v4, any, only_v6]);

@@ -1,8 +1,12 @@
 //! What `ss` of iproute2 says of TCP sockets, and what it should say of our rows.
 
+pub mod context;
 pub mod expected;
+mod numbers;
 pub mod output;
+mod tcp_info;
 pub mod tolerance;
+mod words;
 
 use super::{captures, scenes::MD5_KEY};
 use output::Line;
@@ -18,7 +22,10 @@ const ARGUMENTS: [&str; 3] = ["-tinmeoaOH", "--tos", "--inet-sockopt"];
 pub fn version() -> Option<(u32, u32)> {
     let output = Command::new("ss").arg("-V").output().ok()?;
     let text = String::from_utf8(output.stdout).unwrap();
-    let mut numbers = text.split("iproute2-").nth(1)?.split(|c: char| !c.is_ascii_digit());
+    let mut numbers = text
+        .split("iproute2-")
+        .nth(1)?
+        .split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 

@@ -49,9 +49,7 @@ fn grew(ours: &str, theirs: &str, elapsed_ms: u64) -> bool {
         }
     };
     match (number(ours), number(theirs)) {
-        (Some(ours), Some(theirs)) => {
-            ours <= theirs + JIFFY_MS && theirs <= ours + elapsed_ms + 2 * JIFFY_MS
-        }
+        (Some(ours), Some(theirs)) => ours <= theirs + JIFFY_MS && theirs <= ours + elapsed_ms + 2 * JIFFY_MS,
         _ => false,
     }
 }
