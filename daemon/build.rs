@@ -36,11 +36,11 @@ fn main() {
         .filter(|seconds| *seconds < YEAR_10000);
     let unknown = || "unknown".to_owned();
     println!(
-        "cargo::rustc-env=XTCP2_BUILD_COMMIT={}",
+        "cargo::rustc-env=BUILD_COMMIT={}",
         commit.unwrap_or_else(unknown)
     );
     println!(
-        "cargo::rustc-env=XTCP2_BUILD_DATE={}",
+        "cargo::rustc-env=BUILD_DATE={}",
         epoch_seconds.map_or_else(unknown, date)
     );
 }

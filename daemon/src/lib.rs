@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod capture;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -6,7 +6,10 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::{
     collections::HashMap,
     io::Write,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,7 +19,7 @@ const LINES_MAX: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
 struct Logger {
-    format: LogFormat,
+    is_json: AtomicBool,
     /// Whether stderr is the journal: systemd says so in the environment.
     is_journal: bool,
     sites: Mutex<HashMap<(&'static str, u32), Site>>,
@@ -30,13 +33,14 @@ struct Site {
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Starts logging. A second call changes the level only.
+/// Starts logging. A second call changes level and format.
 pub fn start(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| Logger {
-        format,
+        is_json: AtomicBool::default(),
         is_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
         sites: Mutex::default(),
     });
+    logger.is_json.store(format == LogFormat::Json, Ordering::Relaxed);
     // Fails when there is a logger already, which then is this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
@@ -78,17 +82,17 @@ impl Logger {
     }
 
     fn line(&self, level: Level, message: &str, unix_time: Duration) -> String {
-        match self.format {
-            LogFormat::Json => {
+        match self.is_json.load(Ordering::Relaxed) {
+            true => {
                 let seconds = unix_time.as_secs_f64();
                 let line = serde_json::json!({ "time": seconds, "level": name(level), "message": message });
                 format!("{line}\n")
             }
             // A line break would start a line without a level.
-            LogFormat::Text if self.is_journal => {
+            false if self.is_journal => {
                 format!("<{}>{}\n", priority(level), message.replace('\n', " "))
             }
-            LogFormat::Text => format!("xtcp2: {}: {}\n", name(level), message.replace('\n', " ")),
+            false => format!("xtcp2: {}: {}\n", name(level), message.replace('\n', " ")),
         }
     }
 }
@@ -127,7 +131,7 @@ mod tests {
 
     fn logger(format: LogFormat, is_journal: bool) -> Logger {
         Logger {
-            format,
+            is_json: AtomicBool::new(format == LogFormat::Json),
             is_journal,
             sites: Mutex::default(),
         }

@@ -1,53 +1,69 @@
 //! The program: command line in, one of a few things done, exit status out.
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 use xtcp2::{
+    check::{self, Verdict},
     cli::{self, Command, EX_CONFIG},
     config::Config,
-    daemon::{self, Daemon, Fatal},
+    daemon::{self, Daemon, Fatal, Reload},
     logger, output,
 };
 
 fn main() -> ExitCode {
     // A child of our own, made to look a name up so that the loop need not wait for it.
-    let arguments: Vec<String> = std::env::args_os()
+    let words: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into())
         .collect();
-    if let Some(status) = output::resolve::child(&arguments) {
+    if let Some(status) = output::resolve::child(&words) {
         return status;
     }
-    let invocation = match cli::parse(std::env::args_os().skip(1), std::env::vars_os()) {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let read = move || cli::parse(arguments.iter().cloned(), environment.iter().cloned());
+    let invocation = match read() {
         Ok(invocation) => invocation,
         Err(error) => {
             eprintln!("xtcp2: {error}");
             return ExitCode::from(error.exit_status());
         }
     };
-    if let Some(text) = invocation.command.text() {
-        return print(&text);
-    }
     match invocation.command {
         Command::Run(config) => {
             logger::start(config.log_level, config.log_format);
             invocation.warnings.iter().for_each(|line| log::warn!("{line}"));
             invocation.infos.iter().for_each(|line| log::info!("{line}"));
-            end(run(config))
+            end(run(config, Reload::new(Box::new(read), invocation.config_file)))
         }
         Command::Replay { config, files } => {
             logger::start(config.log_level, config.log_format);
             end(xtcp2::replay::run(config, &files))
         }
-        // All others are text.
-        _ => ExitCode::SUCCESS,
+        Command::Check(config) => check(&config, invocation.config_file.as_deref(), &invocation.warnings),
+        Command::Schema(_)
+        | Command::Man
+        | Command::Completions(_)
+        | Command::Help(_)
+        | Command::Version
+        | Command::PrintConfig(_) => print(&invocation.command.text().unwrap_or_default()),
     }
 }
 
-fn run(config: Config) -> Result<ExitCode, Fatal> {
+fn run(config: Config, reload: Reload) -> Result<ExitCode, Fatal> {
     let signals = daemon::block_signals().map_err(Fatal::system("sigprocmask"))?;
-    Daemon::start(config, &signals)?.run()
+    Daemon::start(config, reload, &signals)?.run()
+}
+
+fn check(config: &Config, config_file: Option<&Path>, warnings: &[String]) -> ExitCode {
+    match check::run(config, config_file, warnings, &mut io::stdout()) {
+        Ok(Verdict::Fail) => ExitCode::from(EX_CONFIG),
+        Ok(Verdict::Ok | Verdict::Warn) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn end(result: Result<ExitCode, Fatal>) -> ExitCode {

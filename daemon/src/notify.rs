@@ -60,8 +60,12 @@ impl Notify {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// RELOADING=1 with the time, then READY=1 once it is done.
+    /// RELOADING=1 with the time, then READY=1 once it is done. Nothing before the first READY=1: the
+    /// manager would take the second for it.
     pub fn reloading(&self) {
+        if !self.ready {
+            return;
+        }
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.send(&[NotifyState::Reloading, now]),
             Err(error) => log::debug!("sd_notify: {error}"),
@@ -70,6 +74,8 @@ impl Notify {
 
     /// READY=1 after a reload.
     pub fn reloaded(&self) {
-        self.send(&[NotifyState::Ready]);
+        if self.ready {
+            self.send(&[NotifyState::Ready]);
+        }
     }
 }

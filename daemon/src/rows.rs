@@ -90,6 +90,18 @@ impl Rows {
         }
     }
 
+    /// Goes on with the settings of `new`, which has made nothing yet. What was counted, and the
+    /// messages that were not taken, stay.
+    pub fn reconfigure(&mut self, new: Rows) {
+        self.flush();
+        let anomalies = self.anomalies();
+        self.encoder = new.encoder;
+        self.encoder.go_on_from(anomalies);
+        self.envelope = new.envelope;
+        self.sink.formatter = new.sink.formatter;
+        self.sink.message_bytes_max = new.sink.message_bytes_max;
+    }
+
     /// The rows that follow come from another namespace.
     pub fn enter(&mut self, origin: &Origin<'_>) {
         self.encoder.enter(origin);
@@ -117,6 +129,11 @@ impl Rows {
     /// The oldest message that was not taken yet.
     pub fn take_message(&mut self) -> Option<Message> {
         self.sink.messages.pop_front()
+    }
+
+    /// Whether there is a message that was not taken yet.
+    pub fn has_messages(&self) -> bool {
+        !self.sink.messages.is_empty()
     }
 
     /// What was made so far.

@@ -51,8 +51,13 @@ impl Schedule {
         }
     }
 
-    /// Other settings, from the next start on.
-    pub fn set(&mut self, frequency: Duration, jitter_percent: u32) {
+    /// Other settings, from the next start on. That is never further away than the new frequency:
+    /// who goes from an hour to a second does not wait an hour.
+    pub fn set(&mut self, frequency: Duration, jitter_percent: u32, now: Instant) {
+        if self.due > now + frequency {
+            self.grid = now + frequency;
+            self.due = self.grid;
+        }
         self.frequency = frequency;
         self.jitter_percent = jitter_percent;
     }
@@ -119,6 +124,20 @@ mod tests {
             start + 6 * SECOND,
             "missed starts are not made up for"
         );
+    }
+
+    #[test]
+    fn a_higher_frequency_does_not_wait_for_the_start_planned_before() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(3600 * SECOND, 0, 1, start);
+        schedule.started(start);
+        let now = start + 5 * SECOND;
+        schedule.set(SECOND, 0, now);
+        assert_eq!(schedule.due(), now + SECOND);
+        schedule.started(now + SECOND);
+        assert_eq!(schedule.due(), now + 2 * SECOND);
+        schedule.set(60 * SECOND, 0, now + SECOND);
+        assert_eq!(schedule.due(), now + 2 * SECOND, "a start that is near stays");
     }
 
     #[test]

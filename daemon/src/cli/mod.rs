@@ -8,6 +8,7 @@ mod arguments;
 mod commands;
 mod completions;
 mod config_file;
+mod difference;
 pub mod duration;
 mod environment;
 mod error;
@@ -22,6 +23,7 @@ mod table;
 mod validate;
 mod values;
 
+pub use difference::{changed_settings, copy_settings, is_setting};
 pub use error::{EX_CONFIG, Error, Source};
 pub use flags::default_config;
 pub use parse::{Command, Help, Invocation, Shell, parse};

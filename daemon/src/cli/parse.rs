@@ -15,11 +15,7 @@ use crate::{
     schema::{self, Schema},
     version,
 };
-use std::{
-    borrow::Cow,
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, ffi::OsString, path::PathBuf};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -93,6 +89,8 @@ pub struct Invocation {
     pub warnings: Vec<String>,
     /// Lines for the log, at level info.
     pub infos: Vec<String>,
+    /// The configuration file that was read.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Reads a command line (without the program's own name) and an environment. Touches nothing but
@@ -128,7 +126,8 @@ pub fn parse(
     match command.name {
         "replay" => replay(&arguments, behind, environment),
         "check" | "run" => {
-            let (settings, warnings, infos) = settle(&arguments, environment)?;
+            let settled = settle(&arguments, environment)?;
+            let settings = settled.settings;
             let command = match (arguments.show.contains(&Show::Config), command.name) {
                 (true, _) => Command::PrintConfig(print_config::render(&settings)),
                 (false, "check") => Command::Check(settings.config),
@@ -136,8 +135,9 @@ pub fn parse(
             };
             Ok(Invocation {
                 command,
-                warnings,
-                infos,
+                warnings: settled.warnings,
+                infos: settled.infos,
+                config_file: settled.config_file,
             })
         }
         name => {
@@ -170,18 +170,26 @@ fn quiet(command: Command) -> Invocation {
         command,
         warnings: Vec::new(),
         infos: Vec::new(),
+        config_file: None,
     }
 }
 
-/// All settings, checked, with the lines to log as warning and info.
+/// All settings, checked, and what an [`Invocation`] says beside them.
+struct Settled {
+    settings: Settings,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+    config_file: Option<PathBuf>,
+}
+
 fn settle(
     arguments: &Arguments,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(Settings, Vec<String>, Vec<String>), Error> {
+) -> Result<Settled, Error> {
     let environment = Environment::new(environment);
     let mut settings = Settings::new();
-    if let Some(path) = settings::config_file(&arguments.given, &environment)? {
-        let path = Path::new(&path);
+    let config_file = settings::config_file(&arguments.given, &environment)?.map(PathBuf::from);
+    if let Some(path) = &config_file {
         settings.add_file(config_file::parse(&config_file::read(path)?, path)?)?;
     }
     let infos = settings.add_environment(&environment, &arguments.given)?;
@@ -196,7 +204,12 @@ fn settle(
             reference::WHY_NOT_NEEDED
         ));
     }
-    Ok((settings, warnings, infos))
+    Ok(Settled {
+        settings,
+        warnings,
+        infos,
+        config_file,
+    })
 }
 
 fn replay(
@@ -215,7 +228,8 @@ fn replay(
             problem: "expected a flag of rows or output, got one that replay has no use for".to_owned(),
         });
     }
-    let (settings, warnings, infos) = settle(arguments, environment)?;
+    let settled = settle(arguments, environment)?;
+    let settings = settled.settings;
     let command = match arguments.show.contains(&Show::Config) {
         true => Command::PrintConfig(print_config::render(&settings)),
         false if files.is_empty() => {
@@ -230,8 +244,9 @@ fn replay(
     };
     Ok(Invocation {
         command,
-        warnings,
-        infos,
+        warnings: settled.warnings,
+        infos: settled.infos,
+        config_file: settled.config_file,
     })
 }
 

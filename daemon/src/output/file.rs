@@ -10,7 +10,7 @@ use super::{Options, backoff::Backoff, queue::Queue, tail, transmission::BYTES_P
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -25,6 +25,8 @@ pub(super) struct File {
     /// `None`: it could not be opened again, and is tried at `retry_at`.
     file: Option<fs::File>,
     preamble: Vec<u8>,
+    /// The file begins otherwise, with another header: ours comes before our first message.
+    preamble_due: bool,
     tail: tail::Tail,
     backoff: Backoff,
     retry_at: Option<Instant>,
@@ -33,11 +35,13 @@ pub(super) struct File {
 impl File {
     pub fn open(path: &Path, options: &Options, queue: &mut Queue) -> io::Result<File> {
         let file = open(path, options.tail)?;
+        let preamble_due = !begins_with(&file, &options.preamble)?;
         queue.counters.connected = true;
         Ok(File {
             path: path.to_owned(),
             file: Some(file),
             preamble: options.preamble.clone(),
+            preamble_due,
             tail: options.tail,
             backoff: Backoff::new(options.seed),
             retry_at: None,
@@ -104,7 +108,9 @@ impl File {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let file = none.insert(open(&self.path, self.tail)?);
+                let file = open(&self.path, self.tail)?;
+                self.preamble_due = !begins_with(&file, &self.preamble)?;
+                let file = none.insert(file);
                 queue.counters.connected = true;
                 queue.counters.reconnects += 1;
                 file
@@ -117,18 +123,32 @@ impl File {
                 break;
             }
             budget = budget.saturating_sub(message.bytes.len().max(1));
-            append(file, &self.preamble, &message.bytes)?;
+            append(file, &self.preamble, self.preamble_due, &message.bytes)?;
+            self.preamble_due = false;
             queue.front_delivered();
         }
         Ok(())
     }
 }
 
-/// Appends all of a message, or nothing; after the preamble when the file is empty, which it also is
-/// again after a rotation that copies and truncates.
-fn append(file: &mut fs::File, preamble: &[u8], message: &[u8]) -> io::Result<()> {
+/// Whether a file is empty or begins with `preamble`.
+fn begins_with(file: &fs::File, preamble: &[u8]) -> io::Result<bool> {
+    let mut start = vec![0; preamble.len()];
+    if preamble.is_empty() || file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    match file.read_exact_at(&mut start, 0) {
+        Ok(()) => Ok(start == preamble),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Appends all of a message, or nothing; after the preamble when that is due or the file is empty,
+/// which it also is again after a rotation that copies and truncates.
+fn append(file: &mut fs::File, preamble: &[u8], preamble_due: bool, message: &[u8]) -> io::Result<()> {
     let start = file.metadata()?.len();
-    let preamble = if start == 0 { preamble } else { &[] };
+    let preamble = if preamble_due || start == 0 { preamble } else { &[] };
     let written = file.write_all(preamble).and_then(|()| file.write_all(message));
     written.map_err(|error| {
         let ours_bytes_max = (preamble.len() + message.len()) as u64;
@@ -227,6 +247,23 @@ mod tests {
         queue.push(line("b\n"));
         file.offered(&mut queue, Instant::now());
         assert_eq!(fs::read_to_string(&path).unwrap(), "header\na\nb\n");
+    }
+
+    #[test]
+    fn a_file_with_another_header_gets_ours_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows");
+        fs::write(&path, "other header\na\n").unwrap();
+        let (mut queue, now) = (Queue::new(1000), Instant::now());
+        let mut file = File::open(&path, &csv(), &mut queue).unwrap();
+        for text in ["b\n", "c\n"] {
+            queue.push(line(text));
+            file.offered(&mut queue, now);
+        }
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "other header\na\nheader\nb\nc\n"
+        );
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Http {
         }
     }
 
+    /// Whether a request could be sent: connected, and the TLS handshake is over.
+    pub fn is_established(&self) -> bool {
+        self.link.is_connected() && !self.transport.is_handshaking()
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         let exchange = self.exchange.as_ref().map(|exchange| exchange.until);
         [self.link.deadline(), exchange, self.retry_at]

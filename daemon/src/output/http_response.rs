@@ -283,4 +283,30 @@ mod tests {
                 .is_err()
         );
     }
+
+    /// A fuzz target: see tests/fuzz.
+    #[test]
+    fn an_answer_of_any_bytes_in_any_pieces_is_bounded() {
+        const VALID: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nRetry-After: 3\r\n\r\n\
+            4\r\nabcd\r\n0\r\nx: y\r\n\r\n";
+        bolero::check!()
+            .with_test_time(Duration::from_millis(400))
+            .with_type::<(Vec<(u16, u8)>, Vec<u8>, bool)>()
+            .for_each(|(damage, bytes, is_damaged)| {
+                let mut answer = VALID.to_vec();
+                for (place, value) in damage {
+                    let place = usize::from(*place) % answer.len();
+                    answer[place] = *value;
+                }
+                let answer = if *is_damaged { &answer } else { bytes };
+                let mut reader = Response::new();
+                for piece in answer.chunks(7) {
+                    match reader.feed(piece) {
+                        Ok(Some(answer)) => return assert!(answer.status >= 200 || answer.status < 100),
+                        Ok(None) => assert!(reader.buffer.len() < HEAD_BYTES_MAX),
+                        Err(error) => return assert!(!error.contains('\n')),
+                    }
+                }
+            });
+    }
 }

@@ -252,6 +252,7 @@ impl Link {
     /// begins and when it ends, not at each attempt.
     pub fn failed(&mut self, error: &str, queue: &mut Queue) -> Duration {
         queue.counters.errors += 1;
+        queue.last_error = Some(error.to_owned());
         let first = self.backoff.is_reset();
         let wait = self.backoff.next_wait();
         if first {

@@ -145,15 +145,75 @@ impl Output {
         let kind = open_kind(destination, &options, epoll, &mut queue)
             .map_err(|problem| OpenError(format!("output {destination}: {problem}")))?;
         let mut output = Output { queue, kind };
-        let queue = &mut output.queue;
-        match &mut output.kind {
-            Kind::Null => queue.counters.connected = true,
-            Kind::Stdio(_) | Kind::File(_) => {}
+        output.begin(epoll, now);
+        Ok(output)
+    }
+
+    /// Goes on with another destination or other options; what waits is delivered there, and the
+    /// counts go on. Not while events of this output are still in hand: the first descriptor of the
+    /// new one could be taken for an old one. The bound of the queue stays.
+    ///
+    /// # Errors
+    /// As [`Output::open`]; then everything is as it was.
+    pub fn replace(
+        &mut self,
+        destination: &Destination,
+        options: Options,
+        epoll: &Epoll,
+        now: Instant,
+    ) -> Result<(), OpenError> {
+        let kind = open_kind(destination, &options, epoll, &mut self.queue)
+            .map_err(|problem| OpenError(format!("output {destination}: {problem}")))?;
+        self.leave(epoll);
+        self.kind = kind;
+        self.queue.retry_front();
+        self.begin(epoll, now);
+        Ok(())
+    }
+
+    /// Another bound of the bytes that may wait.
+    pub fn set_queue_bytes_max(&mut self, bytes_max: usize) {
+        self.queue.set_bytes_max(bytes_max);
+    }
+
+    fn begin(&mut self, epoll: &Epoll, now: Instant) {
+        let queue = &mut self.queue;
+        match &mut self.kind {
             Kind::Datagram(datagram) => datagram.begin(queue, epoll, now),
             Kind::Stream(stream) => stream.begin(queue, epoll, now),
             Kind::Http(http) => http.begin(queue, epoll, now),
+            Kind::Stdio(stdio) => {
+                queue.counters.connected = true;
+                if !queue.is_empty() {
+                    stdio.offered(queue, epoll, now);
+                }
+            }
+            Kind::File(file) => {
+                queue.counters.connected = true;
+                if !queue.is_empty() {
+                    file.offered(queue, now);
+                }
+            }
+            Kind::Null => {
+                queue.counters.connected = true;
+                while !queue.is_empty() {
+                    queue.front_delivered();
+                }
+            }
         }
-        Ok(output)
+    }
+
+    /// Closes connections and syncs a file; what waits, waits on.
+    fn leave(&mut self, epoll: &Epoll) {
+        let queue = &mut self.queue;
+        match &mut self.kind {
+            Kind::Null | Kind::Datagram(_) => {}
+            Kind::Stdio(stdio) => stdio.leave(epoll),
+            Kind::File(file) => file.sync(),
+            Kind::Stream(stream) => stream.end(queue),
+            Kind::Http(http) => http.end(queue),
+        }
+        queue.counters.connected = false;
     }
 
     /// Takes a message: sends it, queues it, or drops the oldest for it.
@@ -228,6 +288,11 @@ impl Output {
         }
     }
 
+    /// Counts a message that the end of the daemon leaves no time for.
+    pub fn came_too_late(&mut self, message: &Message) {
+        self.queue.counters.drop(message, DropReason::Shutdown);
+    }
+
     /// The end: what still waits is counted as dropped, connections are closed, a file is synced. The
     /// caller has given the output its time to become idle before, and offers nothing after.
     pub fn shutdown(&mut self) {
@@ -256,6 +321,19 @@ impl Output {
     /// Whether another message might push one out: the poll pauses until it is not.
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
+    }
+
+    /// Whether a message could be delivered right now.
+    pub fn is_established(&self) -> bool {
+        match &self.kind {
+            Kind::Http(http) => http.is_established(),
+            _ => self.queue.counters.connected,
+        }
+    }
+
+    /// What the last failed connection said.
+    pub fn last_error(&self) -> Option<&str> {
+        self.queue.last_error.as_deref()
     }
 
     /// Bytes that wait.

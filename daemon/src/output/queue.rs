@@ -19,6 +19,8 @@ pub(super) struct Queue {
     /// The front message is partly out: it may not be dropped for room.
     front_begun: bool,
     pub counters: Counters,
+    /// What the last failed connection said.
+    pub last_error: Option<String>,
 }
 
 impl Queue {
@@ -30,7 +32,13 @@ impl Queue {
             largest_bytes: 0,
             front_begun: false,
             counters: Counters::default(),
+            last_error: None,
         }
+    }
+
+    /// Another bound, from the next message on.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
     }
 
     pub fn push(&mut self, message: Message) {

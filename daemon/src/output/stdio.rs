@@ -138,6 +138,13 @@ impl Stdio {
         }
     }
 
+    /// The loop forgets it. Closing would not do: whoever started us has the description open too.
+    pub fn leave(&mut self, epoll: &Epoll) {
+        // ENOENT: a plain file never was in the loop.
+        let _ = epoll.delete(&self.file);
+        self.registration.leave();
+    }
+
     /// Nothing follows: a message that was half written stays half written.
     pub fn end(&mut self) {
         self.closed = true;

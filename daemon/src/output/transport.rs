@@ -99,6 +99,14 @@ impl Transport {
         }
     }
 
+    /// Whether the two sides still agree on keys.
+    pub fn is_handshaking(&self) -> bool {
+        match self {
+            Transport::Plain => false,
+            Transport::Tls(connection) => connection.is_handshaking(),
+        }
+    }
+
     /// Whether room in the socket helps on. A TLS handshake that waits for the server has plenty.
     pub fn waits_for_room(&self, sending: bool) -> bool {
         match self {

@@ -14,7 +14,11 @@ use crate::{
     },
     rows::Rows,
 };
-use std::{collections::HashSet, io, time::Instant};
+use std::{
+    collections::HashSet,
+    io,
+    time::{Duration, Instant},
+};
 
 /// Bytes of a receive. The kernel fills a dump's datagram up to what the reader asks for, 32 KiB
 /// at most; a larger buffer measured no gain.
@@ -158,6 +162,11 @@ impl<S> Dump<S> {
     /// When the namespace is given up.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Gives the namespace so much longer.
+    pub fn postpone(&mut self, by: Duration) {
+        self.deadline += by;
     }
 
     /// Sends a request or reads one datagram.

@@ -112,6 +112,14 @@ impl<S> Poll<S> {
         self.running.as_ref()?.dump.as_ref().map(Dump::socket)
     }
 
+    /// The poll stood still for so long through no fault of its namespace, whose time is not used up
+    /// by that.
+    pub fn was_held_up(&mut self, by: Duration) {
+        if let Some(dump) = self.running.as_mut().and_then(|running| running.dump.as_mut()) {
+            dump.postpone(by);
+        }
+    }
+
     /// Starts a poll. One that is under way goes on instead: polls are never stacked.
     pub fn start<W: World<Socket = S>>(&mut self, world: &mut W, rows: &Rows) {
         if self.running.is_some() {

@@ -100,6 +100,11 @@ impl Encoder {
         self.anomalies
     }
 
+    /// Goes on counting behind those of the encoder before.
+    pub fn go_on_from(&mut self, anomalies: Anomalies) {
+        self.anomalies = anomalies;
+    }
+
     /// Prepares what all rows of a namespace share.
     pub fn enter(&mut self, origin: &Origin<'_>) {
         let netns = &origin.netns[..origin.netns.floor_char_boundary(NETNS_BYTES_MAX)];

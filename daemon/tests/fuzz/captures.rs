@@ -1,12 +1,6 @@
-//! What comes from outside must not panic, loop or be taken for more than it is, whatever it is.
-//!
-//! Each test is a bolero target: under `cargo test` it gets some thousand random inputs, under
-//! `cargo bolero test --engine libfuzzer` as many as it is given time for. Random bytes alone
-//! hardly get past a magic number, so inputs are also made from valid ones, damaged at random.
+//! Netlink messages, and the files that hold them.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-use bolero::check;
+use crate::{Damage, damaged};
 use xtcp2::{
     capture::{CaptureReader, Direction, Namespace, Recorder, Replay},
     netlink::{
@@ -14,21 +8,6 @@ use xtcp2::{
         message::{ATTRIBUTE_HEADER_BYTES, MESSAGE_HEADER_BYTES, Messages, attributes},
     },
 };
-
-/// Bytes to overwrite in a valid input (place, value), and where to cut it.
-type Damage = (Vec<(u16, u8)>, Option<u16>);
-
-fn damaged(valid: &[u8], (overwrite, cut): &Damage) -> Vec<u8> {
-    let mut bytes = valid.to_vec();
-    for (place, value) in overwrite {
-        let place = usize::from(*place) % bytes.len();
-        bytes[place] = *value;
-    }
-    if let Some(cut) = cut {
-        bytes.truncate(usize::from(*cut) % bytes.len());
-    }
-    bytes
-}
 
 /// A reply with three attributes, 7, 8 and 9 bytes of value, and the end of the dump.
 fn valid_datagram() -> Vec<u8> {
@@ -76,7 +55,7 @@ fn walk_attributes(bytes: &[u8]) {
 
 #[test]
 fn netlink_messages() {
-    check!().for_each(|received: &[u8]| {
+    target!().for_each(|received: &[u8]| {
         walk_messages(received);
         walk_attributes(received);
     });
@@ -85,7 +64,7 @@ fn netlink_messages() {
 #[test]
 fn netlink_messages_damaged() {
     let valid = valid_datagram();
-    check!().with_type::<Damage>().for_each(|damage| {
+    target!().with_type::<Damage>().for_each(|damage| {
         let received = damaged(&valid, damage);
         walk_messages(&received);
         let body = MESSAGE_HEADER_BYTES + INET_DIAG_MSG_BYTES;
@@ -141,13 +120,13 @@ fn valid_pcap() -> Vec<u8> {
 
 #[test]
 fn capture_of_any_bytes() {
-    check!().for_each(replay);
+    target!().for_each(replay);
 }
 
 #[test]
 fn capture_pcapng_damaged() {
     let valid = valid_pcapng();
-    check!()
+    target!()
         .with_type::<Damage>()
         .for_each(|damage| replay(&damaged(&valid, damage)));
 }
@@ -155,7 +134,7 @@ fn capture_pcapng_damaged() {
 #[test]
 fn capture_pcap_damaged() {
     let valid = valid_pcap();
-    check!()
+    target!()
         .with_type::<Damage>()
         .for_each(|damage| replay(&damaged(&valid, damage)));
 }

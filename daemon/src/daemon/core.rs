@@ -1,0 +1,397 @@
+//! All of the daemon but the descriptors of its loop: what is due, and what follows from it.
+
+use super::{Fatal, parts, reload::Reload};
+use crate::{
+    admin::routes::Status,
+    config::Config,
+    epoll::{Epoll, Interest, Source, Token},
+    kernel::Kernel,
+    metrics::{self, Snapshot},
+    notify::Notify,
+    output::Output,
+    poll::{Poll, PollReport, Progress, World},
+    rows::Rows,
+    schedule::Schedule,
+};
+use nix::sys::signal::Signal;
+use prometheus_client::metrics::histogram::Histogram;
+use std::{
+    fmt,
+    os::fd::OwnedFd,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+/// How long the loop works on a poll before it looks at its other descriptors: a scrape waits no
+/// longer than this and one datagram.
+const POLL_SLICE: Duration = Duration::from_millis(2);
+
+/// The service manager is asked for so much more time to start, again and again, while the first
+/// poll runs.
+const START_EXTENSION: Duration = Duration::from_secs(10);
+const START_EXTENSION_EVERY: Duration = Duration::from_secs(3);
+
+/// Progress may take this much longer than a namespace's time-out before the watchdog is left to
+/// bite.
+const PROGRESS_SLACK: Duration = Duration::from_secs(1);
+
+/// All but the descriptors of the loop itself, so that the admin server can look at it.
+pub(super) struct Core {
+    pub config: Config,
+    pub instance_id: u64,
+    pub reload: Reload,
+    pub notify: Notify,
+    pub schedule: Schedule,
+    pub kernel: Kernel,
+    pub poll: Poll<OwnedFd>,
+    pub rows: Rows,
+    pub output: Output,
+    pub poll_state: PollState,
+    /// The output stayed full for too long: polls no longer wait for it, the oldest messages go.
+    drops_oldest: bool,
+    poll_durations: Histogram,
+    polls: u64,
+    output_stalls: u64,
+    last_poll: PollReport,
+    last_poll_end_seconds: f64,
+    /// The end has begun, and is to be reached by then.
+    pub ending: Option<Ending>,
+    watchdog_due: Option<Instant>,
+    start_extension_due: Option<Instant>,
+    /// The last time that polls were seen to make progress, and how many steps that were.
+    progress: (Instant, u64),
+    pub admin_counters: crate::admin::server::Counters,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    deadline: Instant,
+    by_signal: bool,
+}
+
+/// What the loop knows of the poll under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PollState {
+    /// None is under way.
+    Idle,
+    /// It can go on at once.
+    Ready,
+    /// It waits for its socket, or until then.
+    Waiting { until: Instant },
+    /// It waits for the output to take messages, but not longer than that.
+    Stalled { since: Instant, until: Instant },
+}
+
+impl Core {
+    /// Nothing polled yet; the first poll is due at once.
+    ///
+    /// # Errors
+    /// When a column is unknown.
+    pub fn new(
+        config: Config,
+        reload: Reload,
+        instance_id: u64,
+        kernel: Kernel,
+        output: Output,
+        now: Instant,
+    ) -> Result<Core, Fatal> {
+        let notify = Notify::from_environment();
+        Ok(Core {
+            schedule: Schedule::new(config.frequency, config.poll_jitter_percent, instance_id, now),
+            poll: Poll::new(parts::poll_options(&config)),
+            rows: parts::rows(&config, instance_id, &output)?,
+            watchdog_due: notify.watchdog_every().map(|_| now),
+            start_extension_due: Some(now),
+            notify,
+            config,
+            instance_id,
+            reload,
+            kernel,
+            output,
+            poll_state: PollState::Idle,
+            drops_oldest: false,
+            poll_durations: metrics::poll_duration_histogram(),
+            polls: 0,
+            output_stalls: 0,
+            last_poll: PollReport::default(),
+            last_poll_end_seconds: 0.0,
+            ending: None,
+            progress: (now, 0),
+            admin_counters: crate::admin::server::Counters::default(),
+        })
+    }
+
+    /// Everything that the loop has to wake up for.
+    pub fn deadlines(&self) -> [Option<Instant>; 7] {
+        let poll = match self.poll_state {
+            PollState::Idle if self.ending.is_none() => Some(self.schedule.due()),
+            PollState::Waiting { until } | PollState::Stalled { until, .. } => Some(until),
+            PollState::Idle | PollState::Ready => None,
+        };
+        // A poll that is due while one runs is counted, once. The scan between polls has to wait.
+        let (missed, scan) = match self.poll_state {
+            PollState::Idle => (None, self.kernel.discovery().scan_due()),
+            _ => (self.schedule.missed_due(), None),
+        };
+        [
+            poll,
+            missed,
+            self.output.deadline(),
+            self.watchdog_due,
+            self.start_extension_due,
+            scan,
+            self.ending.map(|ending| ending.deadline),
+        ]
+    }
+
+    /// Does what is due at `now`.
+    pub fn do_what_is_due(&mut self, epoll: &Epoll, now: Instant) {
+        self.apply_reload(epoll, now);
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if is_due(self.output.deadline()) {
+            self.output.tick(epoll, now);
+        }
+        if self.poll_state == PollState::Idle {
+            if self.ending.is_none() && is_due(Some(self.schedule.due())) {
+                self.start_poll(now);
+            } else if is_due(self.kernel.discovery().scan_due()) {
+                self.kernel.scan();
+            }
+        } else if is_due(self.schedule.missed_due()) {
+            self.schedule.missed();
+        }
+        if is_due(self.start_extension_due) {
+            self.notify.extend_timeout(START_EXTENSION);
+            self.start_extension_due = Some(now + START_EXTENSION_EVERY);
+        }
+        if is_due(self.watchdog_due) {
+            self.watchdog_due = self.notify.watchdog_every().map(|every| now + every);
+            if now.duration_since(self.progress.0) <= self.config.timeout + PROGRESS_SLACK {
+                self.notify.watchdog();
+            }
+        }
+    }
+
+    fn start_poll(&mut self, now: Instant) {
+        self.schedule.started(now);
+        self.drops_oldest &= self.output.is_full();
+        self.poll.start(&mut self.kernel, &self.rows);
+        self.poll_state = PollState::Ready;
+    }
+
+    pub fn netlink_ready(&mut self, epoll: &Epoll) {
+        if let Some(socket) = self.poll.socket() {
+            // Registered only while it is waited for.
+            let _ = epoll.delete(socket);
+        }
+        self.poll_state = PollState::Ready;
+    }
+
+    /// A slice of the poll, if there is one and nothing holds it up.
+    pub fn go_on_with_poll(&mut self, epoll: &Epoll) {
+        let now = Instant::now();
+        match self.poll_state {
+            PollState::Waiting { until } if until <= now => self.netlink_ready(epoll),
+            PollState::Stalled { since, until } => {
+                if until <= now && self.must_wait_for_output() {
+                    log::warn!("the output takes nothing: the oldest messages are given up for new ones");
+                    self.drops_oldest = true;
+                }
+                self.offer_messages(epoll);
+                if !self.must_wait_for_output() {
+                    self.poll.was_held_up(now.duration_since(since));
+                    self.poll_state = PollState::Ready;
+                }
+            }
+            PollState::Ready if self.must_wait_for_output() => self.stall(epoll, now),
+            _ => {}
+        }
+        if self.poll_state == PollState::Ready {
+            let progress = self.poll.advance(&mut self.kernel, &mut self.rows, POLL_SLICE);
+            self.offer_messages(epoll);
+            match progress {
+                Progress::More => {}
+                Progress::Idle => self.poll_state = PollState::Idle,
+                Progress::Waiting(until) => {
+                    if let Some(socket) = self.poll.socket() {
+                        // A socket that cannot be waited for is tried again at its deadline.
+                        let _ = epoll.add(socket, Token::only(Source::Netlink), Interest::READ);
+                    }
+                    self.poll_state = PollState::Waiting { until };
+                }
+                Progress::Finished(report) => {
+                    self.poll_state = PollState::Idle;
+                    self.poll_finished(report);
+                    self.apply_reload(epoll, Instant::now());
+                }
+            }
+            if self.rows.has_messages() {
+                self.stall(epoll, Instant::now());
+            }
+        }
+        let now = Instant::now();
+        let may_rest = matches!(self.poll_state, PollState::Idle | PollState::Stalled { .. });
+        if may_rest || self.poll.steps() != self.progress.1 {
+            self.progress = (now, self.poll.steps());
+        }
+    }
+
+    /// Hands over what the output has room for. What is left is at most the messages of a slice.
+    fn offer_messages(&mut self, epoll: &Epoll) {
+        let now = Instant::now();
+        while !self.must_wait_for_output()
+            && let Some(message) = self.rows.take_message()
+        {
+            self.output.offer(message, epoll, now);
+        }
+    }
+
+    /// Whether the next message might push one out that could still be delivered.
+    fn must_wait_for_output(&self) -> bool {
+        self.output.is_full() && !self.drops_oldest
+    }
+
+    /// The poll goes on when the output has room, or when the next poll would be due.
+    fn stall(&mut self, epoll: &Epoll, now: Instant) {
+        self.output_stalls += 1;
+        if let Some(socket) = self.poll.socket() {
+            // Asked again after the stall; until then its replies would only wake the loop.
+            let _ = epoll.delete(socket);
+        }
+        self.poll_state = PollState::Stalled {
+            since: now,
+            until: now + self.config.frequency,
+        };
+    }
+
+    fn poll_finished(&mut self, report: PollReport) {
+        self.polls += 1;
+        self.last_poll = report;
+        self.poll_durations.observe(report.duration.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit")]
+        let seconds = (self.kernel.realtime_ns() / 1000) as f64 / 1e6;
+        self.last_poll_end_seconds = seconds;
+        self.kernel.flush_recording();
+        let line = format!(
+            "poll {}: {} rows from {} namespaces in {:.1?}",
+            report.sequence, report.rows, report.namespaces, report.duration
+        );
+        log::debug!("{line}");
+        self.notify.status(&line);
+        self.start_extension_due = None;
+        if self.polls == 1 {
+            log::info!("{line}");
+        }
+        self.notify.ready();
+        // A reload may have lowered it.
+        if self.config.max_loops != 0 && self.polls >= self.config.max_loops {
+            self.end(Instant::now(), false);
+        }
+    }
+
+    pub fn signal(&mut self, signal: Signal, epoll: &Epoll, now: Instant) {
+        match signal {
+            Signal::SIGHUP => self.reload(epoll, now),
+            Signal::SIGUSR1 => self.log_summary(),
+            _ if self.ending.is_none() => {
+                log::info!("{signal}: ending; a second one ends at once");
+                self.end(now, true);
+            }
+            _ => {
+                self.ending = Some(Ending {
+                    deadline: now,
+                    by_signal: true,
+                })
+            }
+        }
+    }
+
+    fn end(&mut self, now: Instant, by_signal: bool) {
+        self.notify.stopping();
+        self.notify.extend_timeout(self.config.shutdown_timeout);
+        self.ending = Some(Ending {
+            deadline: now + self.config.shutdown_timeout,
+            by_signal,
+        });
+    }
+
+    /// Whether there is nothing left to do, or no time left for it.
+    pub fn is_over(&self, now: Instant) -> bool {
+        if self.output.is_closed() {
+            return true;
+        }
+        match self.ending {
+            None => false,
+            Some(ending) => {
+                ending.deadline <= now || self.poll_state == PollState::Idle && self.output.is_idle()
+            }
+        }
+    }
+
+    /// The last things: what was read is delivered or counted.
+    pub fn finish(mut self) -> ExitCode {
+        self.rows.flush();
+        let dropped_before = self.output.counters().dropped_total().rows;
+        while let Some(message) = self.rows.take_message() {
+            self.output.came_too_late(&message);
+        }
+        self.output.shutdown();
+        let undelivered = self.output.counters().dropped_total().rows - dropped_before;
+        self.kernel.flush_recording();
+        self.log_summary();
+        let reader_left = self.output.is_closed();
+        let by_signal = self.ending.is_some_and(|ending| ending.by_signal);
+        if undelivered > 0 && !reader_left {
+            log::error!("{undelivered} rows were not delivered within --shutdown-timeout");
+            if !by_signal {
+                return ExitCode::FAILURE;
+            }
+        }
+        ExitCode::SUCCESS
+    }
+
+    fn log_summary(&self) {
+        let rows = self.rows.counters();
+        let counters = self.output.counters();
+        log::info!(
+            "{} polls, {} rows in {} envelopes; delivered {} rows, dropped {}, {} bytes waiting; last: {} namespaces, {} sockets, {:.1?}",
+            self.polls,
+            rows.rows,
+            rows.envelopes,
+            counters.delivered.rows,
+            counters.dropped_total().rows,
+            self.output.queued_bytes(),
+            self.last_poll.namespaces,
+            self.last_poll.sockets,
+            self.last_poll.duration
+        );
+    }
+}
+
+impl Status for Core {
+    fn ready(&self) -> Result<(), &str> {
+        match self.polls {
+            0 => Err("the first poll is not complete yet"),
+            _ => Ok(()),
+        }
+    }
+
+    fn render_metrics(&mut self, text: &mut String) -> fmt::Result {
+        let snapshot = Snapshot {
+            last_poll: self.last_poll,
+            polls: self.polls,
+            polls_late: self.schedule.late(),
+            output_stalls: self.output_stalls,
+            poll_durations: &self.poll_durations,
+            last_poll_end_seconds: self.last_poll_end_seconds,
+            dumps: self.poll.counters(),
+            rows: self.rows.counters(),
+            anomalies: self.rows.anomalies(),
+            namespaces: self.kernel.discovery().counters(),
+            output: self.output.counters(),
+            output_queued_bytes: self.output.queued_bytes(),
+            admin: self.admin_counters,
+        };
+        metrics::render(&snapshot, text)
+    }
+}

@@ -1,0 +1,143 @@
+//! From settings to the parts of a daemon that depend on them: at start, on SIGHUP, and for a
+//! replay.
+
+use super::Fatal;
+use crate::{
+    admin::{Admin, listen::Listener},
+    config::Config,
+    envelope::Envelope,
+    epoll::Epoll,
+    format::{Format, Formatter},
+    output::{self, Destination, Output, Tail},
+    poll::PollOptions,
+    record::{Encoder, Identity},
+    rows::Rows,
+    version::VERSION,
+};
+use std::{io, time::Instant};
+
+/// `None` for an output that discards.
+fn formatter(config: &Config) -> Result<Option<Formatter>, Fatal> {
+    match config.dest {
+        Destination::Null => Ok(None),
+        _ => Formatter::new(config.marshal, &config.columns)
+            .map(Some)
+            .map_err(Fatal::configuration),
+    }
+}
+
+/// Opens the output that the configuration says.
+///
+/// # Errors
+/// When it can never work as given.
+pub fn open_output(config: &Config, epoll: &Epoll, seed: u64) -> Result<Output, Fatal> {
+    let options = output_options(config, seed)?;
+    Output::open(&config.dest, options, epoll, Instant::now()).map_err(Fatal::configuration)
+}
+
+/// What the output that the configuration says needs to know.
+///
+/// # Errors
+/// When a column is unknown.
+pub(super) fn output_options(config: &Config, seed: u64) -> Result<output::Options, Fatal> {
+    let formatter = Formatter::new(config.marshal, &config.columns).map_err(Fatal::configuration)?;
+    Ok(output::Options {
+        queue_bytes_max: config.output_queue_bytes,
+        preamble: formatter.preamble(),
+        content_type: formatter.content_type(),
+        tail: tail(config.marshal),
+        seed,
+        ..output::Options::default()
+    })
+}
+
+fn tail(format: Format) -> Tail {
+    match format {
+        Format::ProtobufList => Tail::Frames,
+        Format::Msgpack => Tail::Opaque,
+        Format::ProtoJson | Format::Jsonl | Format::Json | Format::Csv | Format::Tsv | Format::ProtoText => {
+            Tail::Lines
+        }
+    }
+}
+
+/// Rows as the configuration wants them, for `output`.
+///
+/// # Errors
+/// When a column is unknown.
+pub fn rows(config: &Config, instance_id: u64, output: &Output) -> Result<Rows, Fatal> {
+    let identity = Identity {
+        instance_id,
+        daemon_version: VERSION.to_owned(),
+        hostname: config.hostname.clone(),
+        location: config.location.clone(),
+        label: config.label.clone(),
+        tag: config.tag.clone(),
+    };
+    let message_bytes_max = output.message_bytes_max();
+    let envelope_bytes_max = config
+        .envelope_flush_bytes
+        .min(message_bytes_max.unwrap_or(usize::MAX));
+    let envelope = Envelope::new(config.envelope_flush_rows, envelope_bytes_max);
+    let encoder = Encoder::new(identity, config.deserializers);
+    Ok(Rows::new(
+        instance_id,
+        encoder,
+        envelope,
+        formatter(config)?,
+        message_bytes_max,
+    ))
+}
+
+/// What the configuration says of polls.
+pub(super) fn poll_options(config: &Config) -> PollOptions {
+    PollOptions {
+        timeout: config.timeout,
+        idiag_ext: config.deserializers.idiag_ext(),
+        states: config.states,
+    }
+}
+
+/// A new random id, never 0.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn instance_id() -> Result<u64, Fatal> {
+    let mut bytes = [0; 8];
+    let random =
+        std::fs::File::open("/dev/urandom").and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes));
+    random.map_err(Fatal::system("/dev/urandom"))?;
+    Ok(u64::from_ne_bytes(bytes).max(1))
+}
+
+/// The name of the host, for a configuration that gives none.
+///
+/// # Errors
+/// When the system does not tell.
+pub(super) fn name_host(config: &mut Config) -> Result<(), Fatal> {
+    if config.hostname.is_empty() {
+        let hostname = nix::unistd::gethostname().map_err(io::Error::from);
+        let hostname = hostname.map_err(Fatal::system("hostname"))?;
+        config.hostname = hostname.to_string_lossy().into_owned();
+    }
+    Ok(())
+}
+
+/// The admin server, if there is to be one.
+///
+/// # Errors
+/// When its port cannot be had.
+pub(super) fn open_admin(config: &Config, epoll: &Epoll) -> Result<Option<Admin>, Fatal> {
+    let listener = match Listener::from_environment().map_err(Fatal::configuration)? {
+        Some(passed) => passed,
+        None if config.prom_listen.is_empty() => return Ok(None),
+        None => Listener::bind(&config.prom_listen)
+            .map_err(|error| Fatal::configuration(format_args!("--prom-listen: {error}")))?,
+    };
+    if let Ok(address) = listener.local_addr() {
+        log::info!("admin HTTP on http://{address}{}", config.prom_path);
+    }
+    Admin::new(listener, &config.prom_path, epoll)
+        .map(Some)
+        .map_err(Fatal::system("epoll"))
+}

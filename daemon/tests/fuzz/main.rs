@@ -1,0 +1,53 @@
+//! What comes from outside must not panic, loop or be taken for more than it is, whatever it is.
+//!
+//! Each test is a bolero target: under `cargo test` it gets some thousand random inputs in
+//! [`TEST_TIME`]; longer runs and coverage-guided ones are, with the program of `cargo install cargo-bolero`,
+//!
+//! ```text
+//! cargo bolero list -p xtcp2
+//! cargo bolero test -p xtcp2 --engine libfuzzer --time 10m records::any_reply
+//! ```
+//!
+//! and without it `BOLERO_RANDOM_TEST_TIME_MS=60000 cargo test -p xtcp2 --test fuzz`. Random bytes alone
+//! hardly get past a magic number, so inputs are also made from valid ones, damaged at random. The
+//! answers that an HTTP receiver gives are read by a private module, which has its target beside it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
+use std::time::Duration;
+
+/// Of each target: some thousand inputs, and ten seconds for all targets on one processor.
+const TEST_TIME: Duration = Duration::from_millis(400);
+
+macro_rules! target {
+    () => {
+        bolero::check!().with_test_time($crate::TEST_TIME)
+    };
+}
+
+mod captures;
+#[path = "../messages/mod.rs"]
+mod messages;
+mod records;
+mod requests;
+mod settings;
+
+/// Bytes to overwrite in a valid input (place, value), and where to cut it.
+pub type Damage = (Vec<(u16, u8)>, Option<u16>);
+
+/// `valid` with that damage.
+pub fn damaged(valid: &[u8], (overwrite, cut): &Damage) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
+    for (place, value) in overwrite {
+        let place = usize::from(*place) % bytes.len();
+        bytes[place] = *value;
+    }
+    if let Some(cut) = cut {
+        bytes.truncate(usize::from(*cut) % bytes.len());
+    }
+    bytes
+}

@@ -1,0 +1,287 @@
+//! SIGHUP, with the real program: what changes, what stays, and that no row is lost on the way.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// For what the daemon does within milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program, polling its own namespace only, with a configuration file in a folder of its own.
+struct Daemon {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    folder: TempDir,
+    /// Sockets to make rows of.
+    _listeners: Vec<TcpListener>,
+}
+
+impl Daemon {
+    /// Starts with `settings` behind those that every test here has.
+    fn start(settings: &str) -> Daemon {
+        let folder = TempDir::new().unwrap();
+        configure(folder.path(), settings);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xtcp2"))
+            .arg("--config")
+            .arg(folder.path().join("xtcp2.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        Daemon {
+            child,
+            log,
+            folder,
+            _listeners: (0..3)
+                .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+                .collect(),
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn configure(&self, settings: &str) {
+        configure(self.folder.path(), settings);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the log says `text` for the time `times`.
+    fn wait_for_log(&self, text: &str, times: usize) {
+        self.wait(&format!("{times} x {text:?} in the log"), || {
+            self.log().matches(text).count() >= times
+        });
+    }
+
+    fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let give_up = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(
+                Instant::now() < give_up,
+                "waiting for {what}; log:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for `count` more rows in a file.
+    fn wait_for_rows(&self, name: &str, count: usize) {
+        let before = lines(&self.file(name));
+        self.wait(&format!("{count} rows more in {name}"), || {
+            lines(&self.file(name)) >= before + count
+        });
+    }
+
+    fn end(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}; log:\n{}", self.log());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configure(folder: &Path, settings: &str) {
+    let rows = folder.join("rows");
+    let mut text = format!("netns_dirs = []\nproc_scan_every = \"0s\"\nprom_listen = \"none\"\n{settings}");
+    if !settings.contains("dest") {
+        text.push_str(&format!("\ndest = \"file:{}\"\n", rows.display()));
+    }
+    // Never half a file under the daemon's eyes.
+    fs::write(folder.join("new"), text).unwrap();
+    fs::rename(folder.join("new"), folder.join("xtcp2.toml")).unwrap();
+}
+
+fn lines(path: &Path) -> usize {
+    fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+/// (record counter, label) of each row of a jsonl file.
+fn rows(path: &Path) -> Vec<(u64, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let rows = text.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let counter = row["recordCounter"].as_str().unwrap().parse().unwrap();
+        (counter, row["label"].as_str().unwrap_or_default().to_owned())
+    });
+    rows.collect()
+}
+
+fn assert_without_gap(rows: &[(u64, String)]) {
+    assert!(rows.len() > 5, "{} rows prove little", rows.len());
+    for (place, (counter, _)) in (1..).zip(rows) {
+        assert_eq!(*counter, place, "a row is missing or double");
+    }
+}
+
+#[test]
+fn label_and_frequency_change_and_the_record_counter_goes_on() {
+    let mut daemon = Daemon::start("frequency = \"1h\"\nmarshal = \"jsonl\"\nlabel = \"old\"");
+    daemon.wait_for_rows("rows", 3);
+    let of_old = rows(&daemon.file("rows")).len();
+    daemon.configure("frequency = \"20ms\"\nmarshal = \"jsonl\"\nlabel = \"new\"");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("in force now: frequency, label", 1);
+    daemon.wait_for_rows("rows", 20);
+    daemon.end();
+    let rows = rows(&daemon.file("rows"));
+    assert_without_gap(&rows);
+    let (old, new) = rows.split_at(of_old);
+    assert!(old.iter().all(|(_, label)| label == "old"));
+    assert!(new.iter().all(|(_, label)| label == "new"));
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_is_reported_with_its_line() {
+    let mut daemon = Daemon::start("frequency = \"20ms\"\nmarshal = \"jsonl\"\nlabel = \"old\"");
+    daemon.wait_for_rows("rows", 3);
+    daemon.configure("label = \"new\"\nfrequenzy = \"1s\"");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("the settings stay as they are", 1);
+    let file = daemon.file("xtcp2.toml");
+    daemon.wait_for_log(&format!("{}:5 key frequenzy: no such key", file.display()), 1);
+    fs::remove_file(&file).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("the settings stay as they are", 2);
+    daemon.wait_for_rows("rows", 10);
+    daemon.end();
+    let rows = rows(&daemon.file("rows"));
+    assert_without_gap(&rows);
+    assert!(rows.iter().all(|(_, label)| label == "old"));
+}
+
+#[test]
+fn a_reload_before_the_first_poll_is_safe() {
+    let mut daemon = Daemon::start("frequency = \"1h\"\nmarshal = \"jsonl\"\nlabel = \"old\"");
+    daemon.configure("frequency = \"20ms\"\nmarshal = \"jsonl\"\nlabel = \"new\"");
+    daemon.wait_for_log("started", 1);
+    for _ in 0..3 {
+        daemon.signal(Signal::SIGHUP);
+    }
+    daemon.wait_for_log("in force now", 1);
+    daemon.wait_for_rows("rows", 20);
+    daemon.end();
+    assert_without_gap(&rows(&daemon.file("rows")));
+}
+
+#[test]
+fn rotation_by_rename_and_sighup_loses_no_row() {
+    let mut daemon = Daemon::start("frequency = \"5ms\"\nmarshal = \"jsonl\"");
+    let mut all = Vec::new();
+    for turn in 0..5 {
+        daemon.wait("the file", || daemon.file("rows").exists());
+        daemon.wait_for_rows("rows", 5);
+        fs::rename(daemon.file("rows"), daemon.file(&format!("rows.{turn}"))).unwrap();
+        daemon.signal(Signal::SIGHUP);
+    }
+    daemon.wait("the file", || daemon.file("rows").exists());
+    daemon.end();
+    for name in (0..5)
+        .map(|turn| format!("rows.{turn}"))
+        .chain(["rows".to_owned()])
+    {
+        all.extend(rows(&daemon.file(&name)));
+    }
+    assert_without_gap(&all);
+}
+
+#[test]
+fn another_destination_takes_over_where_the_old_one_ended() {
+    let mut daemon = Daemon::start("frequency = \"5ms\"\nmarshal = \"jsonl\"");
+    daemon.wait_for_rows("rows", 5);
+    let other = daemon.file("other");
+    let to = |path: &Path| {
+        format!(
+            "frequency = \"5ms\"\nmarshal = \"jsonl\"\ndest = \"file:{}\"",
+            path.display()
+        )
+    };
+    daemon.configure(&to(&other));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("in force now: dest", 1);
+    daemon.wait_for_rows("other", 5);
+    // One that cannot be opened is an error, and the one before stays.
+    daemon.configure(&to(&daemon.file("absent/rows")));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("the settings stay as they are", 1);
+    daemon.wait_for_rows("other", 5);
+    daemon.end();
+    let mut all = rows(&daemon.file("rows"));
+    all.extend(rows(&other));
+    assert_without_gap(&all);
+}
+
+#[test]
+fn other_columns_begin_a_file_with_their_header() {
+    let mut daemon = Daemon::start("frequency = \"5ms\"\nmarshal = \"csv\"\ncolumns = [\"recordCounter\"]");
+    daemon.wait_for_rows("rows", 5);
+    daemon.configure(
+        "frequency = \"5ms\"\nmarshal = \"csv\"\ncolumns = [\"label\", \"recordCounter\"]\nlabel = \"x\"",
+    );
+    fs::rename(daemon.file("rows"), daemon.file("rows.0")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait("the file", || daemon.file("rows").exists());
+    daemon.wait_for_rows("rows", 5);
+    daemon.end();
+    let (old, new) = ["rows.0", "rows"]
+        .map(|name| fs::read_to_string(daemon.file(name)).unwrap())
+        .into();
+    assert!(old.starts_with("recordCounter\n1\n2\n"), "{old}");
+    let next = old.lines().count();
+    assert!(
+        new.starts_with(&format!("label,recordCounter\nx,{next}\n")),
+        "{next}: {new}"
+    );
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_the_rest_applies() {
+    let mut daemon = Daemon::start("frequency = \"5ms\"\nmarshal = \"jsonl\"");
+    daemon.wait_for_rows("rows", 3);
+    let record = daemon.file("record.pcapng");
+    daemon.configure(&format!(
+        "frequency = \"5ms\"\nmarshal = \"jsonl\"\nlabel = \"new\"\nrecord = \"{}\"\nprom_path = \"/m\"",
+        record.display()
+    ));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("only after a restart: record, prom-path", 1);
+    daemon.wait_for_log("in force now: label", 1);
+    daemon.end();
+    assert!(!record.exists());
+}
