@@ -35,10 +35,7 @@ fn main() {
         .and_then(|seconds| seconds.trim().parse::<u64>().ok())
         .filter(|seconds| *seconds < YEAR_10000);
     let unknown = || "unknown".to_owned();
-    println!(
-        "cargo::rustc-env=BUILD_COMMIT={}",
-        commit.unwrap_or_else(unknown)
-    );
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit.unwrap_or_else(unknown));
     println!(
         "cargo::rustc-env=BUILD_DATE={}",
         epoch_seconds.map_or_else(unknown, date)

@@ -239,17 +239,10 @@ fn so_are_the_recorded_fixtures() {
     let mut compared = 0;
     for fixture in captures::fixtures() {
         for (_, reply) in captures::replies(&fixture) {
-<<<<<<< HEAD
             let info = InetDiagMsg::new(&reply)
                 .unwrap()
                 .attributes()
                 .get(attribute::INFO);
-=======
-            let attributes = xtcp2::netlink::inet_diag::InetDiagMsg::new(&reply)
-                .unwrap()
-                .attributes();
-            let info = attributes.get(xtcp2::netlink::inet_diag::attribute::INFO);
->>>>>>> main
             if info.is_none_or(|info| info.len() >= TCP_INFO_BYTES_LEAST) {
                 compare(&reply);
                 compared += 1;

@@ -15,10 +15,9 @@ mod messages;
 
 use common::{
     captures,
+    json_row::Row,
     namespace::Namespace,
-    poll,
-    row::Row,
-    sandbox,
+    poll, sandbox,
     scenes::{GROUPS, Network, Scene},
     ss::{self, context::Context, expected, output::Line, tolerance::differences},
 };

@@ -9,15 +9,12 @@
 
 pub mod captures;
 pub mod host;
+pub mod json_row;
 pub mod namespace;
 pub mod open_metrics;
 pub mod poll;
-<<<<<<< HEAD
-pub mod row;
-=======
 pub mod program;
 pub mod rows;
->>>>>>> main
 pub mod sandbox;
 pub mod scenes;
 pub mod ss;

@@ -6,7 +6,7 @@ use super::{
     output::Line,
     words::Words,
 };
-use crate::common::row::Row;
+use crate::common::json_row::Row;
 
 /// The kernel's initial retransmission time-out of long ago: ss does not print it.
 const RTO_NOT_PRINTED_US: u64 = 3_000_000;

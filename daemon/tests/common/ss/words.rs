@@ -1,7 +1,7 @@
 //! Words of a line, added one by one.
 
 use super::{numbers::general, output::Line};
-use crate::common::row::Row;
+use crate::common::json_row::Row;
 
 /// A line as it is made.
 pub struct Words<'a> {
