@@ -54,6 +54,8 @@ fn a_slow_reader_loses_nothing_and_holds_the_polls_back() {
             "30s",
             "-timeout",
             "300ms",
+            "-procScanEvery",
+            "100ms",
             "-envelopeFlushRows",
             "1",
             "-envelopeFlushBytes",

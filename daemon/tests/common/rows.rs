@@ -9,6 +9,7 @@ pub mod field {
     pub const RECORD_COUNTER: u32 = 60;
     pub const INSTANCE_ID: u32 = 70;
     pub const POLL_SEQUENCE: u32 = 71;
+    pub const NETNS_COOKIE: u32 = 73;
 }
 
 /// What the tests look at in a row.
@@ -18,6 +19,7 @@ pub struct Head {
     pub record_counter: u64,
     pub instance_id: u64,
     pub poll_sequence: u64,
+    pub netns_cookie: u64,
 }
 
 /// Takes delimited envelopes apart; every byte has to belong to one. One list of rows for each.
@@ -42,6 +44,7 @@ fn head(row: &[u8]) -> Head {
         record_counter: row.uint(field::RECORD_COUNTER),
         instance_id: row.uint(field::INSTANCE_ID),
         poll_sequence: row.uint(field::POLL_SEQUENCE),
+        netns_cookie: row.uint(field::NETNS_COOKIE),
     }
 }
 
