@@ -52,16 +52,17 @@ impl CountFiles {
     /// How many sockets there are now; `None` when the files do not say.
     pub fn counts(&self) -> Option<Counts> {
         let mut text = [0; READ_BYTES];
-        let line = find_line(read(&self.sockstat, &mut text)?, "TCP:")?;
-        let mut counts = Counts {
-            full: value_behind(line, "inuse")?,
-            time_wait: value_behind(line, "tw")?,
+        // IPv6 first: a socket can be turned into an IPv4 one (IPV6_ADDRFORM), never back. One that is
+        // in between may be counted twice, which costs a walk; not counted, it would hide another.
+        let full6 = match &self.sockstat6 {
+            Some(sockstat6) => value_behind(find_line(read(sockstat6, &mut text)?, "TCP6:")?, "inuse")?,
+            None => 0,
         };
-        if let Some(sockstat6) = &self.sockstat6 {
-            let line = find_line(read(sockstat6, &mut text)?, "TCP6:")?;
-            counts.full += value_behind(line, "inuse")?;
-        }
-        Some(counts)
+        let line = find_line(read(&self.sockstat, &mut text)?, "TCP:")?;
+        Some(Counts {
+            full: full6 + value_behind(line, "inuse")?,
+            time_wait: value_behind(line, "tw")?,
+        })
     }
 
     /// ActiveOpens + PassiveOpens of snmp: connections opened since the namespace was made. `None`

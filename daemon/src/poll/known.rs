@@ -1,7 +1,7 @@
 //! The sockets that are known in each namespace, so that they can be asked for one by one.
 
 use crate::netlink::inet_diag::{InetDiagMsg, SOCKET_ID_BYTES, SocketKind};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A socket that was found alive, and what is needed to find it again.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,11 @@ pub struct Known {
     /// What it was when it was found last.
     pub kind: SocketKind,
 }
+
+/// Where in the id the index of the interface stands, behind ports and addresses, and the cookie.
+const INTERFACE_AT: usize = 36;
+const COOKIE_AT: usize = 40;
+const _: () = assert!(COOKIE_AT + size_of::<u64>() == SOCKET_ID_BYTES);
 
 /// A bound of the memory of the table, bytes a socket.
 const KNOWN_BYTES_MAX: usize = 96;
@@ -28,6 +33,15 @@ impl Known {
         }
     }
 
+    /// All of the id but the interface and the cookie.
+    fn addresses(&self) -> &[u8] {
+        &self.id[..INTERFACE_AT]
+    }
+
+    fn is_bound_to_interface(&self) -> bool {
+        self.id[INTERFACE_AT..COOKIE_AT] != [0; COOKIE_AT - INTERFACE_AT]
+    }
+
     /// The socket's cookie.
     pub fn cookie(&self) -> u64 {
         let [.., c0, c1, c2, c3, c4, c5, c6, c7] = self.id;
@@ -36,26 +50,36 @@ impl Known {
     }
 }
 
+/// Whether two of the sockets differ in nothing but the interface that they are bound to. The kernel
+/// goes by the addresses first: it may find the one, and refuse it for its cookie, where the other was
+/// asked for.
+pub fn is_ambiguous(sockets: &[Known]) -> bool {
+    if !sockets.iter().any(Known::is_bound_to_interface) {
+        return false;
+    }
+    let mut addresses = HashSet::with_capacity(sockets.len());
+    !sockets
+        .iter()
+        .all(|socket| addresses.insert((socket.family, socket.addresses())))
+}
+
 /// How many sockets of each kind were found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Full sockets, listeners too.
     pub full: u64,
-    /// Of those, listeners.
-    pub listeners: u64,
     /// Sockets in TIME_WAIT.
     pub time_wait: u64,
 }
 
 impl Found {
     /// Counts one.
-    pub fn add(&mut self, kind: SocketKind, is_listener: bool) {
+    pub fn add(&mut self, kind: SocketKind) {
         match kind {
             SocketKind::Full => self.full += 1,
             SocketKind::TimeWait => self.time_wait += 1,
             SocketKind::Request => {}
         }
-        self.listeners += u64::from(is_listener);
     }
 }
 
@@ -64,6 +88,11 @@ impl Found {
 pub struct Namespace {
     /// All its sockets but the listeners.
     pub sockets: Vec<Known>,
+    /// Cookies of the listeners, sorted.
+    pub listeners: Vec<u64>,
+    /// Two of the sockets differ in nothing but the interface that they are bound to: a look-up of one
+    /// may find the other.
+    pub is_ambiguous: bool,
     /// How many there were of each kind when it was read last.
     pub found: Found,
     /// Connections opened in it, as the kernel counted them just before it was read last.
@@ -109,17 +138,16 @@ impl KnownNamespaces {
     pub fn socket_count(&self) -> usize {
         self.namespaces
             .values()
-            .map(|namespace| namespace.sockets.len())
+            .map(|namespace| namespace.sockets.len() + namespace.listeners.len())
             .sum()
     }
 
     /// Bytes that the sockets take.
     pub fn socket_bytes(&self) -> usize {
-        let capacity: usize = self
-            .namespaces
-            .values()
-            .map(|namespace| namespace.sockets.capacity())
-            .sum();
-        capacity * size_of::<Known>()
+        let bytes = |namespace: &Namespace| {
+            namespace.sockets.capacity() * size_of::<Known>()
+                + namespace.listeners.capacity() * size_of::<u64>()
+        };
+        self.namespaces.values().map(bytes).sum()
     }
 }

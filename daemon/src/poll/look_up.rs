@@ -1,7 +1,7 @@
 //! Asks for each known socket of one namespace, in batches, each answer matched by its number.
 
 use super::{
-    known::Known,
+    known::{Found, Known},
     scratch::{Scratch, Step},
     world::World,
 };
@@ -35,9 +35,9 @@ pub struct LookUps {
     waits_for_replies: bool,
     /// Every look-up was answered.
     pub complete: bool,
-    /// Sockets that are full now and were not when they were seen last. Whether the kernel's counts,
-    /// read before, have them already is not known.
-    pub became_full: u64,
+    /// What was a request when it was seen last, which nothing counts, and is counted now. Whether the
+    /// kernel's counts, read before, have it already is not known.
+    pub turned: Found,
 }
 
 impl LookUps {
@@ -51,7 +51,7 @@ impl LookUps {
             sends: 0,
             waits_for_replies: false,
             complete: false,
-            became_full: 0,
+            turned: Found::default(),
         }
     }
 
@@ -196,8 +196,9 @@ impl LookUps {
                     scratch.counters.unexpected += 1;
                     return None;
                 }
-                self.became_full +=
-                    u64::from(reply.kind() == SocketKind::Full && known.kind != SocketKind::Full);
+                if known.kind == SocketKind::Request {
+                    self.turned.add(reply.kind());
+                }
                 let Scratch {
                     seen,
                     options,

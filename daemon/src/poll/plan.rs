@@ -129,7 +129,8 @@ pub fn plan(
         return Plan::Skip;
     }
     let Some(known) = known else { return Plan::Walk };
-    if now >= known.history.walk_due || is_surely_new(known, counts, needs_time_wait) {
+    let surely_fails = known.is_ambiguous || is_surely_new(known, counts, needs_time_wait);
+    if surely_fails || now >= known.history.walk_due {
         return Plan::Walk;
     }
     let history = &known.history;
@@ -141,5 +142,180 @@ pub fn plan(
         Plan::LookUp
     } else {
         Plan::Walk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::known::Found, *};
+
+    const WALK: Duration = Duration::from_millis(3);
+    const MINUTE: Duration = Duration::from_secs(60);
+    const SOCKETS: usize = 100;
+
+    fn counts(full: u64) -> Counts {
+        Counts { full, time_wait: 0 }
+    }
+
+    /// 100 sockets, found by a walk, none opened since.
+    fn namespace(now: Instant) -> Namespace {
+        let mut history = History::new(7, WALK, MINUTE, now);
+        history.walk_due = now + MINUTE;
+        Namespace {
+            sockets: vec![
+                super::super::known::Known {
+                    id: [0; 48],
+                    family: 2,
+                    kind: crate::netlink::inet_diag::SocketKind::Full,
+                };
+                SOCKETS
+            ],
+            listeners: Vec::new(),
+            is_ambiguous: false,
+            found: Found {
+                full: SOCKETS as u64,
+                time_wait: 0,
+            },
+            opens: Some(5),
+            history,
+            last_poll: 1,
+        }
+    }
+
+    fn plan_at(known: &Namespace, full: u64, opens: u64, now: Instant) -> Plan {
+        plan(
+            Some(known),
+            counts(full),
+            Some(opens),
+            true,
+            &Costs::default(),
+            now,
+        )
+    }
+
+    #[test]
+    fn nothing_counted_nothing_read() {
+        let now = Instant::now();
+        let known = namespace(now);
+        assert_eq!(plan_at(&known, 0, 5, now), Plan::Skip);
+        let time_wait = Counts {
+            full: 0,
+            time_wait: 1,
+        };
+        let costs = Costs::default();
+        assert_eq!(plan(None, Counts::default(), None, true, &costs, now), Plan::Skip);
+        assert_eq!(plan(None, time_wait, None, true, &costs, now), Plan::Walk);
+        assert_eq!(plan(None, counts(1), None, true, &costs, now), Plan::Walk);
+    }
+
+    #[test]
+    fn what_cannot_do_is_not_tried() {
+        let now = Instant::now();
+        let mut known = namespace(now);
+        assert_eq!(plan_at(&known, 100, 5, now), Plan::LookUp);
+        assert_eq!(plan_at(&known, 101, 5, now), Plan::Walk);
+        assert_eq!(plan_at(&known, 100, 5, now + MINUTE), Plan::Walk);
+        known.is_ambiguous = true;
+        assert_eq!(plan_at(&known, 100, 5, now), Plan::Walk);
+    }
+
+    #[test]
+    fn time_wait_that_is_not_wanted_is_no_reason_to_walk() {
+        let now = Instant::now();
+        let known = namespace(now);
+        let more = Counts {
+            full: 100,
+            time_wait: 9,
+        };
+        let costs = Costs::default();
+        let plan = |wanted| plan(Some(&known), more, Some(5), wanted, &costs, now);
+        assert_eq!((plan(true), plan(false)), (Plan::Walk, Plan::LookUp));
+    }
+
+    #[test]
+    fn the_cheaper_is_taken() {
+        let now = Instant::now();
+        let known = namespace(now);
+        let plan_with = |look_up_ns: f64| {
+            let costs = Costs {
+                look_up: Mean(look_up_ns * 1e-9),
+            };
+            plan(Some(&known), counts(100), Some(5), true, &costs, now)
+        };
+        // 3 ms of walk, less 50 us for the listeners, is 29.5 us for each of 100 sockets.
+        assert_eq!(plan_with(29_000.0), Plan::LookUp);
+        assert_eq!(plan_with(30_000.0), Plan::Walk);
+    }
+
+    #[test]
+    fn failures_count_with_what_the_walk_after_them_costs() {
+        let now = Instant::now();
+        let mut known = namespace(now);
+        // Connections opened, and nothing known of what that means: half of the walk is to be added
+        // to 0.32 ms.
+        assert_eq!(plan_at(&known, 100, 6, now), Plan::LookUp);
+        let mut failures = 0;
+        while plan_at(&known, 100, 6, now) == Plan::LookUp {
+            known.history.learn(true, false);
+            failures += 1;
+        }
+        assert!((2..20).contains(&failures), "{failures} failures");
+        // Where nothing was opened, nothing was learned.
+        assert_eq!(plan_at(&known, 100, 5, now), Plan::LookUp);
+        // Nor is it for ever: walks that found nothing new say that look-ups would have done.
+        let mut walks = 0;
+        while plan_at(&known, 100, 6, now) == Plan::Walk {
+            known.history.learn(true, true);
+            walks += 1;
+        }
+        assert!((1..20).contains(&walks), "{walks} walks");
+    }
+
+    #[test]
+    fn counter_that_cannot_be_read_means_that_something_may_have_opened() {
+        let now = Instant::now();
+        let known = namespace(now);
+        assert!(has_opened(&known, None));
+        assert!(has_opened(&known, Some(6)));
+        assert!(!has_opened(&known, Some(5)));
+    }
+
+    #[test]
+    fn costs_follow_what_is_measured() {
+        let mut costs = Costs::default();
+        costs.looked_up(0, WALK);
+        assert_eq!(costs.look_up.0, LOOK_UP_COST_AT_FIRST.as_secs_f64());
+        for _ in 0..100 {
+            costs.looked_up(1000, LISTENERS_COST + Duration::from_millis(10));
+        }
+        assert!((costs.look_up.0 - 10e-6).abs() < 1e-7, "{costs:?}");
+        let now = Instant::now();
+        let mut history = History::new(7, WALK, MINUTE, now);
+        for _ in 0..100 {
+            history.walked(2 * WALK, MINUTE, now);
+        }
+        assert!((history.walk_cost.0 - 6e-3).abs() < 1e-4, "{history:?}");
+    }
+
+    #[test]
+    fn first_walks_are_spread_over_the_time_and_later_ones_come_once_in_it() {
+        let now = Instant::now();
+        let due = |cookie| {
+            History::new(cookie, WALK, MINUTE, now)
+                .walk_due
+                .duration_since(now)
+        };
+        let quarter = |due: Duration| usize::try_from(due.as_secs() / 15).unwrap();
+        let mut quarters = [0; 4];
+        for cookie in 1..=400 {
+            quarters[quarter(due(cookie))] += 1;
+        }
+        assert!(
+            quarters.iter().all(|count| (60..140).contains(count)),
+            "{quarters:?}"
+        );
+        let mut history = History::new(7, WALK, MINUTE, now);
+        history.walked(WALK, MINUTE, now);
+        assert_eq!(history.walk_due, now + MINUTE);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     dump::Dump,
-    known::{KnownNamespaces, Namespace},
+    known::{Found, KnownNamespaces, Namespace, is_ambiguous},
     look_up::LookUps,
     plan::{Costs, History, Plan, has_opened, is_surely_new, plan},
     scratch::{Scratch, Step},
@@ -162,13 +162,10 @@ impl<S> Reading<S> {
                 self.stage = Stage::LookUps(LookUps::new(sockets, scratch));
                 Step::More
             }
-            Stage::LookUps(look_ups) if look_ups.complete => {
-                let became_full = look_ups.became_full;
-                match self.is_proved(world, scratch, became_full) {
-                    true => self.looked_up(world, memory, scratch, poll),
-                    false => self.walk_after_all(world, scratch),
-                }
-            }
+            Stage::LookUps(look_ups) if look_ups.complete => match self.is_proved(scratch, look_ups.turned) {
+                true => self.looked_up(world, memory, scratch, poll),
+                false => self.walk_after_all(world, scratch),
+            },
             Stage::Listeners(_) | Stage::LookUps(_) => self.walk_after_all(world, scratch),
             Stage::Walk(dump) => {
                 if dump.complete {
@@ -180,20 +177,23 @@ impl<S> Reading<S> {
     }
 
     /// Whether nothing is there that was not found: the kernel counts no more than were found alive.
-    /// The counts were read before the look-ups, so a socket counted and not known makes the sum too
-    /// large, whatever else came and went in between. Only what turned into a counted socket after
-    /// that could make up for one; then the counts are read once more, after.
-    fn is_proved<W: World<Socket = S>>(&self, world: &mut W, scratch: &Scratch, became_full: u64) -> bool {
-        let found = scratch.seen.found;
-        let covers = |counts: Option<Counts>| {
-            counts.is_some_and(|counts| {
-                let time_wait = !scratch.options.needs_time_wait() || counts.time_wait <= found.time_wait;
-                counts.full <= found.full && time_wait
-            })
+    ///
+    /// The counts were read before anything else. All that was found now and was counted then makes
+    /// the sum; a socket counted and not known makes it too large, whatever else came or went in
+    /// between. So what was found must not make up for one unless it was counted for certain: a listener
+    /// that is new and what was a request may have come after the counts. (What goes from a full socket
+    /// to TIME_WAIT in between is missing among the full ones.)
+    fn is_proved(&self, scratch: &Scratch, turned: Found) -> bool {
+        let (Some(counts), Some(known)) = (self.counts, &self.known) else {
+            return false;
         };
-        let listeners_before = self.known.as_ref().map_or(0, |known| known.found.listeners);
-        let uncertain = became_full > 0 || found.listeners > listeners_before;
-        covers(self.counts) && (!uncertain || covers(world.counts(&self.socket)))
+        let listeners = scratch.seen.listeners.iter();
+        let is_new = |cookie: &&u64| known.listeners.binary_search(cookie).is_err();
+        let uncertain = turned.full + listeners.filter(is_new).count() as u64;
+        let found = scratch.seen.found;
+        let time_wait_is_proved =
+            !scratch.options.needs_time_wait() || counts.time_wait + turned.time_wait <= found.time_wait;
+        counts.full + uncertain <= found.full && time_wait_is_proved
     }
 
     /// Look-ups were enough.
@@ -214,6 +214,10 @@ impl<S> Reading<S> {
             } else {
                 // The same sockets in the same order; what kind they are may have changed.
                 known.sockets.copy_from_slice(&scratch.seen.sockets);
+            }
+            scratch.seen.listeners.sort_unstable();
+            if known.listeners != scratch.seen.listeners {
+                known.listeners = scratch.seen.listeners.as_slice().into();
             }
             known.found = scratch.seen.found;
             known.opens = self.opens;
@@ -244,6 +248,7 @@ impl<S> Reading<S> {
             return;
         }
         self.pause(world);
+        scratch.seen.listeners.sort_unstable();
         let now = world.now();
         let walk_every = scratch.options.walk_every;
         let history = match self.known.take() {
@@ -265,6 +270,8 @@ impl<S> Reading<S> {
             cookie,
             Namespace {
                 sockets: scratch.seen.sockets.as_slice().into(),
+                listeners: scratch.seen.listeners.as_slice().into(),
+                is_ambiguous: is_ambiguous(&scratch.seen.sockets),
                 found: scratch.seen.found,
                 opens: self.opens,
                 history,

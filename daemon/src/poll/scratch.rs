@@ -83,6 +83,8 @@ pub struct Seen {
     pub cookies: Vec<u64>,
     /// Cookies of earlier ones in this poll: their rows are made.
     pub rows_made: HashSet<u64>,
+    /// Cookies of the listeners that the current walk, or dump of listeners, found.
+    pub listeners: Vec<u64>,
     /// How many of which kind the current walk, or dump of listeners and look-ups, found.
     pub found: Found,
     /// All but the listeners, for look-ups in the next poll.
@@ -96,6 +98,7 @@ impl Seen {
     fn clear(&mut self) {
         self.cookies.clear();
         self.rows_made.clear();
+        self.listeners.clear();
         self.found = Found::default();
         self.sockets.clear();
         self.is_repeat = false;
@@ -104,6 +107,7 @@ impl Seen {
     /// A walk begins, of a namespace of which something may have been read already.
     pub fn begin_walk(&mut self) {
         self.rows_made.extend(self.cookies.drain(..));
+        self.listeners.clear();
         self.found = Found::default();
         self.sockets.clear();
     }
@@ -119,10 +123,10 @@ impl Seen {
         rows: &mut Rows,
     ) {
         let known = Known::new(reply);
-        let is_listener = reply.state() == TCP_LISTEN;
-        self.found.add(known.kind, is_listener);
-        if !is_listener {
-            self.sockets.push(known);
+        self.found.add(known.kind);
+        match reply.state() == TCP_LISTEN {
+            true => self.listeners.push(known.cookie()),
+            false => self.sockets.push(known),
         }
         self.cookies.push(known.cookie());
         if !self.rows_made.is_empty() && self.rows_made.contains(&known.cookie()) {

@@ -18,4 +18,6 @@ pub mod program;
 pub mod rows;
 pub mod sandbox;
 pub mod scenes;
+pub mod seen;
+pub mod simulated;
 pub mod ss;
