@@ -13,6 +13,7 @@ use std::{
     fs::File,
     io::{self, BufWriter},
     os::fd::{AsRawFd, OwnedFd},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     rc::Rc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -35,7 +36,7 @@ impl Kernel {
     pub fn new(home: Home, discovery: Discovery, record: Option<&Path>) -> io::Result<Kernel> {
         let recorder = match record {
             Some(path) => Some(Recorder::new(
-                BufWriter::new(File::create(path)?),
+                BufWriter::new(create_private(path)?),
                 &operating_system(),
             )?),
             None => None,
@@ -166,6 +167,16 @@ impl World for Kernel {
         }
         Ok(length)
     }
+}
+
+/// A recording holds all that the kernel sent, secrets of TCP-MD5 among it.
+fn create_private(path: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// What uname(2) says, for a recording.

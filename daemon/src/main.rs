@@ -22,6 +22,11 @@ fn main() -> ExitCode {
     if let Some(status) = output::resolve::child(&words) {
         return status;
     }
+    // Before anything else: a signal that comes early waits, instead of killing what is starting.
+    let signals = match daemon::block_signals() {
+        Ok(signals) => signals,
+        Err(error) => return end(Err(Fatal::system("sigprocmask")(error))),
+    };
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let read = move || cli::parse(arguments.iter().cloned(), environment.iter().cloned());
@@ -32,12 +37,17 @@ fn main() -> ExitCode {
             return ExitCode::from(error.exit_status());
         }
     };
+    if !matches!(invocation.command, Command::Run(_)) {
+        // Nothing else listens to them.
+        let _ = signals.thread_unblock();
+    }
     match invocation.command {
         Command::Run(config) => {
             logger::start(config.log_level, config.log_format);
             invocation.warnings.iter().for_each(|line| log::warn!("{line}"));
             invocation.infos.iter().for_each(|line| log::info!("{line}"));
-            end(run(config, Reload::new(Box::new(read), invocation.config_file)))
+            let reload = Reload::new(Box::new(read), invocation.config_file);
+            end(Daemon::start(config, reload, &signals).and_then(Daemon::run))
         }
         Command::Replay { config, files } => {
             logger::start(config.log_level, config.log_format);
@@ -51,11 +61,6 @@ fn main() -> ExitCode {
         | Command::Version
         | Command::PrintConfig(_) => print(&invocation.command.text().unwrap_or_default()),
     }
-}
-
-fn run(config: Config, reload: Reload) -> Result<ExitCode, Fatal> {
-    let signals = daemon::block_signals().map_err(Fatal::system("sigprocmask"))?;
-    Daemon::start(config, reload, &signals)?.run()
 }
 
 fn check(config: &Config, config_file: Option<&Path>, warnings: &[String]) -> ExitCode {

@@ -10,6 +10,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
+    os::unix::net::{UnixDatagram, UnixListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -33,9 +34,15 @@ struct Daemon {
 impl Daemon {
     /// Starts with `settings` behind those that every test here has.
     fn start(settings: &str) -> Daemon {
-        let folder = TempDir::new().unwrap();
+        Daemon::start_in(TempDir::new().unwrap(), settings, &[])
+    }
+
+    /// Starts with `wrapper` before the program's name.
+    fn start_in(folder: TempDir, settings: &str, wrapper: &[&str]) -> Daemon {
         configure(folder.path(), settings);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xtcp2"))
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_xtcp2")]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .arg("--config")
             .arg(folder.path().join("xtcp2.toml"))
             .stdin(Stdio::null())
@@ -187,20 +194,6 @@ fn a_broken_file_changes_nothing_and_is_reported_with_its_line() {
 }
 
 #[test]
-fn a_reload_before_the_first_poll_is_safe() {
-    let mut daemon = Daemon::start("frequency = \"1h\"\nmarshal = \"jsonl\"\nlabel = \"old\"");
-    daemon.configure("frequency = \"20ms\"\nmarshal = \"jsonl\"\nlabel = \"new\"");
-    daemon.wait_for_log("started", 1);
-    for _ in 0..3 {
-        daemon.signal(Signal::SIGHUP);
-    }
-    daemon.wait_for_log("in force now", 1);
-    daemon.wait_for_rows("rows", 20);
-    daemon.end();
-    assert_without_gap(&rows(&daemon.file("rows")));
-}
-
-#[test]
 fn rotation_by_rename_and_sighup_loses_no_row() {
     let mut daemon = Daemon::start("frequency = \"5ms\"\nmarshal = \"jsonl\"");
     let mut all = Vec::new();
@@ -284,4 +277,104 @@ fn what_needs_a_restart_is_named_and_the_rest_applies() {
     daemon.wait_for_log("in force now: label", 1);
     daemon.end();
     assert!(!record.exists());
+}
+
+#[test]
+fn rows_that_wait_for_a_receiver_go_to_its_successor() {
+    let absent = "frequency = \"5ms\"\nmarshal = \"jsonl\"\ndest = \"unix:/nonexistent/socket\"";
+    let mut daemon = Daemon::start(absent);
+    daemon.wait_for_log("poll 1: ", 1);
+    thread::sleep(Duration::from_millis(50));
+    daemon.configure("frequency = \"5ms\"\nmarshal = \"jsonl\"");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("in force now: dest", 1);
+    daemon.wait_for_rows("rows", 5);
+    daemon.end();
+    assert_without_gap(&rows(&daemon.file("rows")));
+}
+
+#[test]
+fn another_format_waits_until_the_rows_of_the_old_one_are_delivered() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("socket");
+    let settings = |columns: &str| {
+        let dest = socket.display();
+        format!("frequency = \"1h\"\nmarshal = \"csv\"\ncolumns = [{columns}]\ndest = \"unix:{dest}\"")
+    };
+    let daemon = Daemon::start_in(folder, &settings("\"recordCounter\""), &[]);
+    daemon.wait_for_log("poll 1: ", 1);
+    daemon.configure(&settings("\"recordCounter\", \"tag\"").replace("1h", "5ms"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("bytes of the old format are delivered", 1);
+    let receiver = UnixListener::bind(&socket).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let accept = || {
+        let give_up = Instant::now() + PATIENCE;
+        let connection = loop {
+            match receiver.accept() {
+                Ok((connection, _)) => break connection,
+                Err(error) => assert!(Instant::now() < give_up, "{error}; log:\n{}", daemon.log()),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        connection.set_nonblocking(false).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection
+    };
+    let old = std::io::read_to_string(accept()).unwrap();
+    let new = accept();
+    let mut new = BufReader::new(new).lines().map(Result::unwrap);
+    assert!(old.starts_with("recordCounter\n1\n"), "{old}");
+    assert_eq!(new.next().unwrap(), "recordCounter,tag");
+    assert_eq!(new.next().unwrap(), format!("{},", old.lines().count()));
+}
+
+/// The signal is there before the program is: held back by its mask, it comes with the loop's first
+/// wait.
+#[test]
+fn a_reload_before_the_first_poll_is_safe_and_the_service_manager_hears_ready_first() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let variable = format!("NOTIFY_SOCKET={}", path.display());
+    let to_itself = "kill -HUP $$; exec \"$@\"";
+    let held_back = [
+        "env",
+        "--block-signal=HUP",
+        &variable,
+        "sh",
+        "-c",
+        to_itself,
+        "sh",
+    ];
+    if !Command::new("env")
+        .args([held_back[1], "true"])
+        .status()
+        .unwrap()
+        .success()
+    {
+        return eprintln!("skipped, env cannot block signals here");
+    }
+    let settings = "frequency = \"1h\"\nmarshal = \"jsonl\"";
+    let mut daemon = Daemon::start_in(folder, settings, &held_back);
+    let next = || loop {
+        let mut buffer = [0; 4096];
+        let length = manager.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let mut lines = text.lines();
+        if let Some(line) = lines.find(|line| ["READY=1", "RELOADING=1"].contains(line)) {
+            return line.to_owned();
+        }
+    };
+    assert_eq!(next(), "READY=1", "there is nothing to reload before");
+    daemon.wait_for_log("SIGHUP: the output is opened anew", 1);
+    for (label, times) in [("a", 1), ("b", 2)] {
+        daemon.configure(&format!("{settings}\nlabel = \"{label}\""));
+        daemon.signal(Signal::SIGHUP);
+        assert_eq!(next(), "RELOADING=1");
+        assert_eq!(next(), "READY=1");
+        daemon.wait_for_log("in force now: label", times);
+    }
+    daemon.end();
 }

@@ -146,11 +146,12 @@ impl Core {
 
     /// Does what is due at `now`.
     pub fn do_what_is_due(&mut self, epoll: &Epoll, now: Instant) {
-        self.apply_reload(epoll, now);
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if is_due(self.output.deadline()) {
             self.output.tick(epoll, now);
         }
+        // Behind the output, whose last message it may wait for, and before the next poll.
+        self.apply_reload(epoll, now);
         if self.poll_state == PollState::Idle {
             if self.ending.is_none() && is_due(Some(self.schedule.due())) {
                 self.start_poll(now);
