@@ -1,7 +1,11 @@
 //! What a scrape costs the loop: `cargo bench --bench scrape`.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
-#![allow(clippy::unwrap_used, reason = "a bench that cannot start has nothing to say")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot start has nothing to say"
+)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::{
