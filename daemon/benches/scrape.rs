@@ -17,9 +17,9 @@ use std::{
 use xtcp2::{
     admin::{self, Admin, listen::Listener, routes::Status},
     epoll::{Epoll, Event},
-    metrics::{self, Snapshot, poll_duration_histogram},
+    metrics::{self, Snapshot, poll_duration_histogram, poll_start_delay_histogram},
     namespaces, output,
-    poll::{DumpCounters, PollReport},
+    poll::{PollReport, ReadCounters},
     record::Anomalies,
     rows::RowCounters,
 };
@@ -42,8 +42,10 @@ impl Status for Daemon {
             polls_late: 0,
             output_stalls: 0,
             poll_durations: &poll_duration_histogram(),
+            poll_start_delays: &poll_start_delay_histogram(),
             last_poll_end_seconds: 1.8e9,
-            dumps: DumpCounters::default(),
+            dumps: ReadCounters::default(),
+            known_sockets: (0, 0),
             rows: RowCounters::default(),
             anomalies: Anomalies::default(),
             namespaces: namespaces::Counters::default(),
