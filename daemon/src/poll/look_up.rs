@@ -38,6 +38,8 @@ pub struct LookUps {
     /// What was a request when it was seen last, which nothing counts, and is counted now. Whether the
     /// kernel's counts, read before, have it already is not known.
     pub turned: Found,
+    /// What had gone, by what it was when it was seen last.
+    pub gone: Found,
 }
 
 impl LookUps {
@@ -52,6 +54,7 @@ impl LookUps {
             waits_for_replies: false,
             complete: false,
             turned: Found::default(),
+            gone: Found::default(),
         }
     }
 
@@ -210,6 +213,7 @@ impl LookUps {
             }
             NLMSG_ERROR if error_code(message.payload) == Some(libc::ENOENT) => {
                 scratch.counters.look_ups_gone += 1;
+                self.gone.add(known.kind);
                 Some(())
             }
             // Anything else says nothing about the socket.

@@ -19,8 +19,8 @@ pub enum Plan {
     Walk,
 }
 
-/// Weight of the newest measurement in a mean: about the last eight count.
-const NEWEST_WEIGHT: f64 = 0.125;
+/// Weight of the newest measurement in a mean: about the last four count.
+const NEWEST_WEIGHT: f64 = 0.25;
 /// Before anything is known of a namespace, look-ups are as likely to do as not.
 const SUFFICED_AT_FIRST: f64 = 0.5;
 /// What a look-up costs before one was measured: 2.7 microseconds here (docs/performance.md).

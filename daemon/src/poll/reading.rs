@@ -145,8 +145,25 @@ impl<S> Reading<S> {
         };
         match step {
             Step::Done => self.next_stage(world, memory, scratch, poll),
+            Step::More if self.is_hopeless(scratch) => self.walk_after_all(world, scratch),
             step => step,
         }
+    }
+
+    /// Whether so many known sockets have gone already that the others cannot make up what the kernel
+    /// counts: then asking for them proves nothing.
+    fn is_hopeless(&self, scratch: &Scratch) -> bool {
+        let (Stage::LookUps(look_ups), Some(counts), Some(known)) = (&self.stage, self.counts, &self.known)
+        else {
+            return false;
+        };
+        let gone = look_ups.gone;
+        let listeners = scratch.seen.listeners.len() as u64;
+        let others = known.found.full.saturating_sub(known.listeners.len() as u64);
+        let full_at_most = listeners + others.saturating_sub(gone.full);
+        let time_wait_at_most = known.found.time_wait.saturating_sub(gone.time_wait);
+        counts.full > full_at_most
+            || scratch.options.needs_time_wait() && counts.time_wait > time_wait_at_most
     }
 
     fn next_stage<W: World<Socket = S>>(
