@@ -8,6 +8,7 @@
 )]
 
 pub mod captures;
+pub mod events;
 pub mod host;
 pub mod load;
 pub mod namespace;
