@@ -1,6 +1,6 @@
 //! Something to poll: `load_sockets NAMESPACES SOCKETS [FOLDER]` mounts as many network namespaces in the
-//! folder (/run/netns), with as many sockets in each, says "ready", and takes everything away again at
-//! SIGTERM or SIGINT. Needs root.
+//! folder (/run/netns), with as many sockets in each, says "ready", makes all connections anew and says so
+//! again at SIGUSR1, and takes everything away at SIGTERM or SIGINT. Needs root.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,8 +17,10 @@ use std::{env, path::Path, process::Command};
 
 fn main() {
     // The end of a child is the end of its input; a Ctrl-C on the terminal would come too early.
-    let ends: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-    ends.thread_block().unwrap();
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1]
+        .into_iter()
+        .collect();
+    signals.thread_block().unwrap();
     if load::has_share() {
         return load::hold_share();
     }
@@ -31,8 +33,12 @@ fn main() {
     };
     let folder = arguments.get(2).map_or("/run/netns", String::as_str);
     let again = || Command::new(env::current_exe().unwrap());
-    let load = Load::start(again, Path::new(folder), namespaces, sockets);
-    println!("ready: {sockets} sockets in each of {namespaces} namespaces");
-    let _ = ends.wait();
-    drop(load);
+    let mut load = Load::start(again, Path::new(folder), namespaces, sockets);
+    loop {
+        println!("ready: {sockets} sockets in each of {namespaces} namespaces");
+        match signals.wait() {
+            Ok(Signal::SIGUSR1) => load.renew(),
+            _ => return drop(load),
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::{
     fs::File,
     io::{self, BufWriter},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -49,7 +50,7 @@ impl Kernel {
     pub fn new(home: Home, discovery: Discovery, record: Option<&Path>) -> io::Result<Kernel> {
         let recorder = match record {
             Some(path) => Some(Recorder::new(
-                BufWriter::new(File::create(path)?),
+                BufWriter::new(create_private(path)?),
                 &operating_system(),
             )?),
             None => None,
@@ -206,6 +207,16 @@ impl World for Kernel {
         nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
             .map_or(Duration::ZERO, Duration::from)
     }
+}
+
+/// A recording holds all that the kernel sent, secrets of TCP-MD5 among it.
+fn create_private(path: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// What uname(2) says, for a recording.

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[allow(dead_code, reason = "not all of it is needed here")]
 mod common;
 
 use common::sandbox;

@@ -3,6 +3,12 @@
 //! They are committed like recordings; this shows that they are what is written here.
 //! `XTCP2_WRITE_FIXTURES=1 cargo test --test handmade` writes them anew.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
 mod common;
 mod messages;
 
@@ -116,11 +122,13 @@ fn upper_layers() -> Vec<Vec<u8>> {
         }
         info
     };
-    let tls = |version: u16, cipher: u16, txconf: u16, rxconf: u16| {
-        let numbers = [version, cipher, txconf, rxconf].into_iter().zip(1..);
-        let members: Vec<(u16, Vec<u8>)> = numbers
+    // Version, cipher, txconf, rxconf; then flags without a value: zc_ro_tx (5), rx_no_pad (6).
+    let tls = |numbers: [u16; 4], flags: &[u16]| {
+        let numbers = numbers.into_iter().zip(1..);
+        let mut members: Vec<(u16, Vec<u8>)> = numbers
             .map(|(value, number): (u16, u16)| (number, value.to_ne_bytes().to_vec()))
             .collect();
+        members.extend(flags.iter().map(|flag| (*flag, Vec::new())));
         nest(b"tls\0", 2, &members)
     };
     let four = |value: u32| value.to_ne_bytes().to_vec();
@@ -141,9 +149,9 @@ fn upper_layers() -> Vec<Vec<u8>> {
         ],
     );
     let infos = [
-        tls(0x0303, 51, 2, 2),
-        tls(0x0304, 52, 3, 1),
-        tls(0x0304, 54, 4, 4),
+        tls([0x0303, 51, 2, 2], &[]),
+        tls([0x0304, 52, 3, 1], &[5]),
+        tls([0x0304, 54, 4, 4], &[5, 6]),
         mptcp,
         nest(b"espintcp\0", 0, &[]),
     ];

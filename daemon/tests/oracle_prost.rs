@@ -65,7 +65,7 @@ const TCP_INFO: &str = "u8 state, u8 ca_state, u8 retransmits, u8 probes, u8 bac
     u32 received_ce, u32 delivered_e1_bytes, u32 delivered_e0_bytes, u32 delivered_ce_bytes, \
     u32 received_e1_bytes, u32 received_e0_bytes, u32 received_ce_bytes, \
     u16 accecn_fail_mode, u16 accecn_opt_seen";
-const TLS: [&str; 4] = ["version", "cipher", "txconf", "rxconf"];
+const TLS: [&str; 6] = ["version", "cipher", "txconf", "rxconf", "zc_ro_tx", "rx_no_pad"];
 const MPTCP: [&str; 10] = [
     "token_rem",
     "token_loc",
@@ -223,6 +223,8 @@ fn expected(message: &[u8], wanted: &[u16]) -> (Values, bool) {
                         if let Some(bytes) = nested.get(&u16::try_from(i + 1).unwrap()) {
                             let value = match *member {
                                 "map_seq" => wide(bytes),
+                                // Flags, without a value.
+                                "zc_ro_tx" | "rx_no_pad" => number(&[1]),
                                 _ => number(bytes),
                             };
                             put(&format!("ulp_{protocol}_{member}"), value);

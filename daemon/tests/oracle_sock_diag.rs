@@ -24,7 +24,7 @@ use netlink_packet_sock_diag::{
 };
 use std::net::IpAddr;
 use xtcp2::{
-    netlink::inet_diag::{Attributes, SOCK_DIAG_BY_FAMILY},
+    netlink::inet_diag::{Attributes, InetDiagMsg, SOCK_DIAG_BY_FAMILY, attribute},
     record::{FIELDS, Row, Value},
 };
 
@@ -231,7 +231,7 @@ fn so_are_its_variations() {
     }
 }
 
-/// Its shortest tcp_info, bytes; it refuses replies with a shorter one, as it does unknown states.
+/// Its shortest tcp_info, bytes; it refuses replies with a shorter one.
 const TCP_INFO_BYTES_LEAST: usize = 232;
 
 #[test]
@@ -239,10 +239,10 @@ fn so_are_the_recorded_fixtures() {
     let mut compared = 0;
     for fixture in captures::fixtures() {
         for (_, reply) in captures::replies(&fixture) {
-            let attributes = xtcp2::netlink::inet_diag::InetDiagMsg::new(&reply)
+            let info = InetDiagMsg::new(&reply)
                 .unwrap()
-                .attributes();
-            let info = attributes.get(xtcp2::netlink::inet_diag::attribute::INFO);
+                .attributes()
+                .get(attribute::INFO);
             if info.is_none_or(|info| info.len() >= TCP_INFO_BYTES_LEAST) {
                 compare(&reply);
                 compared += 1;

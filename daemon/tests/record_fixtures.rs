@@ -1,6 +1,8 @@
 //! Records the kernel's bytes of sockets of every kind, by the daemon's own `--record`.
 //! `scripts/record-fixtures` runs it; tests read what it leaves in tests/fixtures.
 
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod common;
 
 use common::{

@@ -1,6 +1,12 @@
 //! One recording through `xtcp2 replay` in every format, and what replay does with files that are
 //! no recording. Needs no privileges, which is shown too.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
 mod common;
 mod messages;
 

@@ -197,6 +197,8 @@ CREATE TABLE IF NOT EXISTS xtcp.xtcp_flat_records
     ulp_tls_cipher UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Cipher, include/uapi/linux/tls.h',
     ulp_tls_txconf UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Sending: 1 plain, 2 software, 3 device, 4 device with its own record layer',
     ulp_tls_rxconf UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Receiving: as ulp_tls_txconf',
+    ulp_tls_zc_ro_tx UInt32 CODEC(T64, ZSTD(1)) COMMENT '1 when sendfile sends without a copy (TLS_TX_ZEROCOPY_RO)',
+    ulp_tls_rx_no_pad UInt32 CODEC(T64, ZSTD(1)) COMMENT '1 when TLS 1.3 records are expected without padding (TLS_RX_EXPECT_NO_PAD)',
     ulp_mptcp_token_rem UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Token of the MPTCP connection at the peer',
     ulp_mptcp_token_loc UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Token of the MPTCP connection here',
     ulp_mptcp_relwrite_seq UInt32 CODEC(T64, ZSTD(1)) COMMENT 'Relative write sequence number of the subflow',

@@ -198,7 +198,9 @@ pub static FLAGS: &[Flag] = &[
         value: Value::File,
         doc: "Record the kernel's replies to FILE as pcapng",
         long_doc: "Link type 253 (netlink), as an nlmon device would capture them. \"xtcp2 replay\" and \
-                   packet analysers read it.",
+                   packet analysers read it. Whoever may read the file sees what the kernel showed the \
+                   daemon, with CAP_NET_ADMIN the keys of TCP-MD5 too: it is made readable for its \
+                   owner only.",
         category: Category::Polling,
         action: Action::Set(Setting {
             default_doc: Some("nothing is recorded"),

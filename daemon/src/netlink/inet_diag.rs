@@ -53,7 +53,9 @@ pub mod ulp {
         pub const CIPHER: u8 = 2;
         pub const TXCONF: u8 = 3;
         pub const RXCONF: u8 = 4;
-        pub const COUNT: usize = 5;
+        pub const ZC_RO_TX: u8 = 5;
+        pub const RX_NO_PAD: u8 = 6;
+        pub const COUNT: usize = 7;
     }
 
     /// include/uapi/linux/mptcp.h

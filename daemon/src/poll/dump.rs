@@ -244,6 +244,7 @@ impl Dump {
         self.sent = false;
         scratch.counters.repeated += 1;
         scratch.seen.begin_walk();
+        scratch.seen.is_repeat = true;
         Step::More
     }
 }

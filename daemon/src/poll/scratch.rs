@@ -89,6 +89,8 @@ pub struct Seen {
     pub found: Found,
     /// All but the listeners, for look-ups in the next poll.
     pub sockets: Vec<Known>,
+    /// The current walk was made before and was not complete.
+    pub is_repeat: bool,
 }
 
 impl Seen {
@@ -99,6 +101,7 @@ impl Seen {
         self.listeners.clear();
         self.found = Found::default();
         self.sockets.clear();
+        self.is_repeat = false;
     }
 
     /// A walk begins, of a namespace of which something may have been read already.
@@ -127,7 +130,8 @@ impl Seen {
         }
         self.cookies.push(known.cookie());
         if !self.rows_made.is_empty() && self.rows_made.contains(&known.cookie()) {
-            counters.duplicates += 1;
+            // After look-ups a walk meets what was looked up: that is as it should be.
+            counters.duplicates += u64::from(self.is_repeat);
             return;
         }
         counters.sockets += 1;

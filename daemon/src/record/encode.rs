@@ -272,6 +272,9 @@ fn put_ulp(row: &mut Writer<'_>, info: &[u8]) {
         row.uint32::<2212>(get(ulp::tls::CIPHER));
         row.uint32::<2213>(get(ulp::tls::TXCONF));
         row.uint32::<2214>(get(ulp::tls::RXCONF));
+        // Flags: an attribute without a value.
+        row.uint32::<2215>(u32::from(tls.get(ulp::tls::ZC_RO_TX).is_some()));
+        row.uint32::<2216>(u32::from(tls.get(ulp::tls::RX_NO_PAD).is_some()));
     }
     if let Some(mptcp) = table.get(ulp::MPTCP) {
         let mptcp = AttributeTable::<{ ulp::mptcp::COUNT }>::new(mptcp);

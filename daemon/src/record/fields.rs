@@ -373,6 +373,8 @@ fields! { SOCKET:
     2212 ulp_tls_cipher Uint32 (in ULP_INFO) "Cipher, include/uapi/linux/tls.h";
     2213 ulp_tls_txconf Uint32 (in ULP_INFO) "Sending: 1 plain, 2 software, 3 device, 4 device with its own record layer";
     2214 ulp_tls_rxconf Uint32 (in ULP_INFO) "Receiving: as ulp_tls_txconf";
+    2215 ulp_tls_zc_ro_tx Uint32 (in ULP_INFO) "1 when sendfile sends without a copy (TLS_TX_ZEROCOPY_RO)";
+    2216 ulp_tls_rx_no_pad Uint32 (in ULP_INFO) "1 when TLS 1.3 records are expected without padding (TLS_RX_EXPECT_NO_PAD)";
     2221 ulp_mptcp_token_rem Uint32 (in ULP_INFO) "Token of the MPTCP connection at the peer";
     2222 ulp_mptcp_token_loc Uint32 (in ULP_INFO) "Token of the MPTCP connection here";
     2223 ulp_mptcp_relwrite_seq Uint32 (in ULP_INFO) "Relative write sequence number of the subflow";

@@ -10,6 +10,7 @@
 pub mod captures;
 pub mod events;
 pub mod host;
+pub mod json_row;
 pub mod load;
 pub mod namespace;
 pub mod open_metrics;

@@ -1,6 +1,6 @@
 //! One poll of the daemon, as its rows and as the bytes it got from the kernel.
 
-use super::{captures, ss::expected::Row};
+use super::{captures, json_row::Row};
 use std::{
     path::Path,
     process::{Command, Stdio},

@@ -18,7 +18,7 @@ use xtcp2::{
         inet_diag::{AF_INET, AF_INET6, SOCK_DIAG_BY_FAMILY, States, TCPDIAG_GETSOCK},
         message::{NLM_F_DUMP_INTR, NLMSG_NOOP, NLMSG_OVERRUN},
     },
-    poll::{DumpCounters, RECEIVE_BYTES},
+    poll::{RECEIVE_BYTES, ReadCounters},
 };
 
 /// The sockets with these cookies, and the end of the dump.
@@ -38,17 +38,19 @@ fn one(answers: impl IntoIterator<Item = Vec<Meets>>) -> Outcome {
 
 /// Asserts which events were counted; all others were not.
 #[track_caller]
-fn assert_counted(outcome: &Outcome, dumps: u64, expected: DumpCounters) {
-    let expected = DumpCounters {
+fn assert_counted(outcome: &Outcome, dumps: u64, expected: ReadCounters) {
+    let expected = ReadCounters {
         dumps,
         sockets: outcome.counters.sockets,
         received_bytes: outcome.counters.received_bytes,
+        // Without counts every namespace is walked.
+        walks: outcome.report.namespaces,
         ..expected
     };
     assert_eq!(outcome.counters, expected);
 }
 
-const NONE: DumpCounters = DumpCounters {
+const NONE: ReadCounters = ReadCounters {
     dumps: 0,
     repeated: 0,
     interrupted: 0,
@@ -63,6 +65,13 @@ const NONE: DumpCounters = DumpCounters {
     filtered: 0,
     received_bytes: 0,
     sockets: 0,
+    look_ups: 0,
+    look_ups_gone: 0,
+    look_ups_repeated: 0,
+    skips: 0,
+    look_ups_sufficed: 0,
+    walks_after_look_ups: 0,
+    walks: 0,
 };
 
 #[test]
@@ -85,7 +94,7 @@ fn an_error_inside_done_that_may_pass_repeats_the_dump() {
         assert_counted(
             &outcome,
             2,
-            DumpCounters {
+            ReadCounters {
                 failed,
                 repeated,
                 duplicates,
@@ -102,7 +111,7 @@ fn an_error_inside_done_that_stays_keeps_what_was_read() {
     assert_counted(
         &outcome,
         1,
-        DumpCounters {
+        ReadCounters {
             failed: 1,
             incomplete: 1,
             ..NONE
@@ -125,7 +134,7 @@ fn an_interrupted_dump_is_repeated_and_makes_no_row_twice() {
     assert_counted(
         &outcome,
         2,
-        DumpCounters {
+        ReadCounters {
             interrupted,
             repeated,
             duplicates,
@@ -143,7 +152,7 @@ fn a_namespace_that_changes_all_the_time_is_left_incomplete() {
     assert_counted(
         &outcome,
         3,
-        DumpCounters {
+        ReadCounters {
             interrupted,
             repeated,
             incomplete,
@@ -168,7 +177,7 @@ fn datagrams_that_the_kernel_dropped_are_read_again() {
         assert_counted(
             &outcome,
             2,
-            DumpCounters {
+            ReadCounters {
                 overrun,
                 repeated,
                 duplicates,
@@ -232,7 +241,7 @@ fn replies_to_another_request_are_passed_over() {
     assert_counted(
         &outcome,
         1,
-        DumpCounters {
+        ReadCounters {
             unexpected: 5,
             ..NONE
         },
@@ -277,7 +286,7 @@ fn a_refusal_in_the_middle_is_no_sign_of_an_old_kernel() {
     assert_counted(
         &outcome,
         1,
-        DumpCounters {
+        ReadCounters {
             failed: 1,
             incomplete: 1,
             ..NONE
@@ -300,7 +309,7 @@ fn each_of_two_dumps_has_its_own_tries() {
     assert_counted(
         &outcome,
         6,
-        DumpCounters {
+        ReadCounters {
             failed,
             repeated,
             duplicates,
@@ -324,7 +333,7 @@ fn a_namespace_that_does_not_answer_costs_its_timeout_and_no_other_namespace() {
         [(1, 1), (2, 1), (3, 2), (4, 1)],
         "what was read is kept"
     );
-    assert_counted(&outcome, 4, DumpCounters { timed_out: 2, ..NONE });
+    assert_counted(&outcome, 4, ReadCounters { timed_out: 2, ..NONE });
     assert_eq!(outcome.report.duration, 2 * TIMEOUT);
     assert_eq!((outcome.report.namespaces, outcome.waits), (4, 2));
 }
@@ -339,7 +348,7 @@ fn the_end_of_a_datagram_that_comes_again_is_no_second_row() {
     assert_counted(
         &outcome,
         1,
-        DumpCounters {
+        ReadCounters {
             duplicates: 2,
             ..NONE
         },
@@ -373,7 +382,7 @@ fn a_namespace_that_vanishes_midway_keeps_its_rows_and_stops_nobody() {
     assert_counted(
         &outcome,
         2,
-        DumpCounters {
+        ReadCounters {
             failed: 2,
             incomplete: 2,
             ..NONE
@@ -387,7 +396,7 @@ fn short_replies_and_garbage_are_counted() {
     short.payload.truncate(71);
     let outcome = one([vec![Datagram(vec![socket(1), short, socket(2)]), all([3])]]);
     assert_eq!(outcome.cookies(0), [1, 2, 3]);
-    assert_counted(&outcome, 1, DumpCounters { malformed: 1, ..NONE });
+    assert_counted(&outcome, 1, ReadCounters { malformed: 1, ..NONE });
 
     // Lengths: less than a header, and more than there is.
     for length in [3_u32, 1000] {
@@ -401,7 +410,7 @@ fn short_replies_and_garbage_are_counted() {
         assert_counted(
             &outcome,
             2,
-            DumpCounters {
+            ReadCounters {
                 malformed,
                 repeated,
                 duplicates,
@@ -417,7 +426,7 @@ fn states_are_filtered_after_reading() {
     let messages = vec![socket(1), world::socket_in_state(2, 1), socket(3), done(0)];
     let outcome = poll(vec![Namespace::answers([vec![Datagram(messages)]])], states);
     assert_eq!((outcome.cookies(0), outcome.report.sockets), (vec![1, 3], 3));
-    assert_counted(&outcome, 1, DumpCounters { filtered: 1, ..NONE });
+    assert_counted(&outcome, 1, ReadCounters { filtered: 1, ..NONE });
 }
 
 /// Numbers from a seed.

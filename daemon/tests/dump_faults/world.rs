@@ -9,10 +9,11 @@ use std::{
 };
 use xtcp2::{
     envelope::Envelope,
-    namespaces,
+    namespaces::{self, Counts},
     netlink::inet_diag::{Attributes, States, TCPDIAG_GETSOCK},
     netlink::message::{NLMSG_DONE, NLMSG_ERROR},
-    poll::{Arrival, DumpCounters, Next, Poll, PollOptions, PollReport, Progress, World},
+    netlink::receive_batch::ReceiveBatch,
+    poll::{Arrival, Next, Poll, PollOptions, PollReport, Progress, ReadCounters, World},
     record::{Encoder, Identity, Row, rows_of},
     rows::Rows,
 };
@@ -215,13 +216,29 @@ impl World for Told {
         // Of the datagram, not of what fitted.
         Ok(bytes.len())
     }
+
+    fn receive_batch(&mut self, _: &Self::Socket, _: &mut ReceiveBatch) -> io::Result<usize> {
+        unreachable!("without counts every namespace is walked, and nothing is looked up")
+    }
+
+    fn counts(&mut self, _: &Self::Socket) -> Option<Counts> {
+        None
+    }
+
+    fn opens(&mut self, _: &Self::Socket) -> Option<u64> {
+        None
+    }
+
+    fn thread_cpu(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What came of a poll.
 #[derive(Debug)]
 pub struct Outcome {
     pub report: PollReport,
-    pub counters: DumpCounters,
+    pub counters: ReadCounters,
     /// (namespace cookie, socket cookie) of each row, in order.
     pub rows: Vec<(u64, u64)>,
     /// How often the loop waited.
@@ -264,6 +281,8 @@ pub fn poll(places: Vec<Place>, states: States) -> Outcome {
         timeout: TIMEOUT,
         idiag_ext: Attributes::DEFAULT.idiag_ext(),
         states,
+        plans: true,
+        walk_every: Duration::from_secs(60),
     });
     poll.start(&mut world, &rows);
     let mut waits = 0;

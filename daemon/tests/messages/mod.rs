@@ -239,7 +239,7 @@ fn upper_layer(random: &mut Random) -> Vec<u8> {
     );
     let mut nested = Vec::new();
     let (number, members) = random.pick(&[
-        (2 | 0x8000, &[2, 2, 2, 2, 0][..]),
+        (2 | 0x8000, &[2, 2, 2, 2, 0, 0][..]),
         (3 | 0x8000, &[4, 4, 4, 8, 4, 4, 2, 4, 1, 1]),
     ]);
     for (i, &length) in members.iter().enumerate() {

@@ -28,8 +28,10 @@ impl Scene {
     }
 }
 
+type Make = fn(&Network) -> Scene;
+
 /// Each group of sockets: what a recording of it is named, and what makes it.
-pub const GROUPS: [(&str, fn(&Network) -> Scene); 4] = [
+pub const GROUPS: [(&str, Make); 4] = [
     ("few", states::few),
     ("states", states::make),
     ("options", options::make),

@@ -218,7 +218,7 @@ fn ecn(network: &Network, scene: &mut Scene) {
             .iter()
             .all(|end| end.namespace.sysctl("net/ipv4/tcp_ecn", value))
         {
-            scene.skip("accurate ECN", "net.ipv4.tcp_ecn cannot be set to 3");
+            scene.skip("ECN", format!("net.ipv4.tcp_ecn cannot be set to {value}"));
             continue;
         }
         let (client, server, _) = connection(network, false);

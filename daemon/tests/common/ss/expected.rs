@@ -1,112 +1,15 @@
-//! What `ss` should print of a socket, made from our row of it (format json) by the rules of ss:
-//! which fields it leaves out when they are 0, and how it rounds.
+//! What `ss` should print of a socket, made from our row of it by the rules of ss: which fields it
+//! leaves out when they are 0, and how it rounds.
 
-use super::output::Line;
-use serde_json::Value;
-use std::{
-    collections::HashMap,
-    fs,
-    net::{IpAddr, Ipv6Addr},
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+use super::{
+    context::Context,
+    numbers::{signed, time_left},
+    output::Line,
+    tcp_info::tcp_info,
+    words::Words,
 };
-use xtcp2::record::FIELDS;
-
-/// What `ss` knows beside the socket.
-pub struct Context {
-    /// Version of iproute2.
-    pub version: (u32, u32),
-    /// Names of interfaces by their index.
-    pub interfaces: HashMap<u64, String>,
-    /// Paths of cgroups by their id.
-    pub cgroups: HashMap<u64, String>,
-}
-
-impl Context {
-    /// That of the calling thread's namespace.
-    pub fn new(version: (u32, u32)) -> Context {
-        let interfaces = nix::net::if_::if_nameindex().unwrap();
-        let mut cgroups = HashMap::new();
-        if let Some(mount) = cgroup2_mount() {
-            list_cgroups(&mount, &mount, &mut cgroups);
-        }
-        Context {
-            version,
-            interfaces: interfaces
-                .iter()
-                .map(|interface| {
-                    (
-                        interface.index().into(),
-                        interface.name().to_str().unwrap().to_owned(),
-                    )
-                })
-                .collect(),
-            cgroups,
-        }
-    }
-}
-
-/// The first one, as ss takes it.
-fn cgroup2_mount() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    mounts.lines().find_map(|mount| {
-        let words: Vec<&str> = mount.split(' ').collect();
-        (words[2] == "cgroup2").then(|| PathBuf::from(words[1]))
-    })
-}
-
-/// The id of a cgroup is the inode of its folder.
-fn list_cgroups(mount: &Path, folder: &Path, cgroups: &mut HashMap<u64, String>) {
-    let name = folder.strip_prefix(mount).unwrap().display();
-    cgroups.insert(fs::metadata(folder).unwrap().ino(), format!("/{name}"));
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        list_cgroups(mount, &entry.path(), cgroups);
-    }
-}
-
-/// A row in the format json.
-pub struct Row(pub Value);
-
-impl Row {
-    fn value(&self, field: &str) -> Option<&Value> {
-        let field = FIELDS.iter().find(|known| known.name == field);
-        self.0.get(field.expect("a field of the table").json_name())
-    }
-
-    /// A number; `None` where the row has none.
-    pub fn number(&self, field: &str) -> Option<u64> {
-        self.value(field).map(|value| {
-            value
-                .as_u64()
-                .unwrap_or_else(|| panic!("{field}: expected a number, got {value}"))
-        })
-    }
-
-    /// A number, 0 where the row has none: ss pads a short tcp_info with zeros.
-    fn padded(&self, field: &str) -> u64 {
-        self.number(field).unwrap_or(0)
-    }
-
-    /// A text; empty where the row has none.
-    pub fn text(&self, field: &str) -> &str {
-        self.value(field).map_or("", |value| {
-            value
-                .as_str()
-                .unwrap_or_else(|| panic!("{field}: expected a text, got {value}"))
-        })
-    }
-
-    /// The socket's cookie.
-    pub fn cookie(&self) -> u64 {
-        self.padded("inet_diag_msg_socket_cookie")
-    }
-
-    /// Whether the kernel sent the attribute of that INET_DIAG_* number.
-    fn has(&self, attribute: u8) -> bool {
-        self.padded("inet_diag_attributes") >> attribute & 1 == 1
-    }
-}
+use crate::common::json_row::Row;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The line that `ss` should print.
 pub fn line(row: &Row, context: &Context) -> Line {
@@ -122,38 +25,6 @@ pub fn line(row: &Row, context: &Context) -> Line {
     }
     upper_layer(row, context, &mut line);
     line
-}
-
-struct Words<'a> {
-    row: &'a Row,
-    line: &'a mut Line,
-}
-
-impl Words<'_> {
-    fn put(&mut self, key: &str, value: impl ToString) {
-        self.line.insert(key.to_owned(), value.to_string());
-    }
-
-    fn put_some(&mut self, key: &str, value: u64) {
-        if value != 0 {
-            self.put(key, value);
-        }
-    }
-
-    /// `%u` unless 0.
-    fn counts(&mut self, fields: &[(&str, &str)]) {
-        for (key, field) in fields {
-            self.put_some(key, self.row.padded(field));
-        }
-    }
-
-    /// Microseconds as milliseconds, `%g`, unless 0.
-    fn milliseconds(&mut self, key: &str, field: &str) {
-        let us = self.row.padded(field);
-        if us != 0 {
-            self.put(key, general(us as f64 / 1000.0));
-        }
-    }
 }
 
 const STATES: [(&str, &str); 11] = [
@@ -228,7 +99,7 @@ fn details(row: &Row, context: &Context, line: &mut Line) {
         words.put("v6only", only);
     }
     if let Some(closed) = row.number("shutdown_state") {
-        words.put("shutdown", ["<->", "-->", "<--", "---"][closed as usize & 3]);
+        words.put("shutdown", SHUTDOWNS.get(index(closed)).unwrap_or(&"?"));
     }
     for (key, field) in [
         ("tos", "type_of_service"),
@@ -248,6 +119,13 @@ fn details(row: &Row, context: &Context, line: &mut Line) {
         let set: Vec<&str> = set.map(|(_, name)| *name).collect();
         words.put("inet-sockopt", set.join(" "));
     }
+}
+
+/// By the directions that are shut down.
+const SHUTDOWNS: [&str; 4] = ["<->", "-->", "<--", "---"];
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap()
 }
 
 /// `struct inet_diag_sockopt`, from bit 0.
@@ -286,182 +164,6 @@ fn memory(row: &Row, line: &mut Line) {
     }
 }
 
-/// The kernel's initial retransmission time-out of long ago: ss does not print it.
-const RTO_NOT_PRINTED_US: u64 = 3_000_000;
-/// From here on a slow-start threshold is "none yet".
-const SSTHRESH_END: u64 = 0xffff;
-const DEFAULT_REORDERING: u64 = 3;
-
-fn tcp_info(row: &Row, context: &Context, line: &mut Line) {
-    let listens = row.text("inet_diag_msg_state") == "LISTEN";
-    let newer = context.version >= (6, 6);
-    let mut words = Words { row, line };
-    let info = |field: &str| row.padded(&format!("tcp_info_{field}"));
-
-    let options = info("options");
-    for (key, bit) in [
-        ("ts", 1),
-        ("sack", 2),
-        ("ecn", 8),
-        ("ecnseen", 16),
-        ("fastopen", 32),
-    ] {
-        if options & bit != 0 {
-            words.put(key, "");
-        }
-    }
-    if context.version >= (6, 8) && options & 64 != 0 {
-        words.put("usec_ts", "");
-    }
-    if row.has(4) {
-        words.put("cong", row.text("congestion_algorithm_string"));
-    }
-    if options & 4 != 0 {
-        words.put("wscale", format!("{},{}", info("send_scale"), info("rcv_scale")));
-    }
-    if info("rto") != RTO_NOT_PRINTED_US {
-        words.milliseconds("rto", "tcp_info_rto");
-    }
-    if info("rtt") != 0 {
-        let (rtt, var) = (info("rtt") as f64 / 1000.0, info("rtt_var") as f64 / 1000.0);
-        words.put("rtt", format!("{}/{}", general(rtt), general(var)));
-    }
-    words.milliseconds("ato", "tcp_info_ato");
-    words.milliseconds("rcv_rtt", "tcp_info_rcv_rtt");
-    if info("min_rtt") != u64::from(u32::MAX) {
-        words.milliseconds("minrtt", "tcp_info_min_rtt");
-    }
-    for (key, field) in [("mss", "snd_mss"), ("rcvmss", "rcv_mss"), ("advmss", "adv_mss")] {
-        if info(field) != 0 {
-            words.put(key, signed(info(field)));
-        }
-    }
-    for (key, field) in [("rcv_space", "rcv_space"), ("reord_seen", "reord_seen")] {
-        if info(field) != 0 {
-            words.put(key, signed(info(field)));
-        }
-    }
-    if info("snd_ssthresh") < SSTHRESH_END {
-        words.put_some("ssthresh", info("snd_ssthresh"));
-    }
-    if info("reordering") != DEFAULT_REORDERING {
-        words.put("reordering", signed(info("reordering")));
-    }
-    words.counts(&COUNTS);
-    if newer {
-        words.counts(&[("rcv_wnd", "tcp_info_rcv_wnd"), ("rehash", "tcp_info_rehash")]);
-    }
-    if !listens {
-        words.counts(&[("sacked", "tcp_info_sacked")]);
-    }
-    if info("retrans") != 0 || info("total_retrans") != 0 {
-        words.put(
-            "retrans",
-            format!("{}/{}", info("retrans"), info("total_retrans")),
-        );
-    }
-    if info("delivery_rate_app_limited") != 0 {
-        words.put("app_limited", "");
-    }
-    let busy = info("busy_time");
-    if busy != 0 {
-        words.put("busy", format!("{}ms", busy / 1000));
-        for key in ["rwnd_limited", "sndbuf_limited"] {
-            let limited = info(key);
-            if limited != 0 {
-                let share = 100.0 * limited as f64 / busy as f64;
-                words.put(key, format!("{}ms({share:.1}%)", limited / 1000));
-            }
-        }
-    }
-    rates(&mut words);
-    congestion_information(&mut words);
-}
-
-const COUNTS: [(&str, &str); 24] = [
-    ("backoff", "tcp_info_backoff"),
-    ("pmtu", "tcp_info_pmtu"),
-    ("cwnd", "tcp_info_snd_cwnd"),
-    ("bytes_sent", "tcp_info_bytes_sent"),
-    ("bytes_retrans", "tcp_info_bytes_retrans"),
-    ("bytes_acked", "tcp_info_bytes_acked"),
-    ("bytes_received", "tcp_info_bytes_received"),
-    ("segs_out", "tcp_info_segs_out"),
-    ("segs_in", "tcp_info_segs_in"),
-    ("data_segs_out", "tcp_info_data_segs_out"),
-    ("data_segs_in", "tcp_info_data_segs_in"),
-    ("lastsnd", "tcp_info_last_data_sent"),
-    ("lastrcv", "tcp_info_last_data_recv"),
-    ("lastack", "tcp_info_last_ack_recv"),
-    ("delivered", "tcp_info_delivered"),
-    ("delivered_ce", "tcp_info_delivered_ce"),
-    ("unacked", "tcp_info_unacked"),
-    ("lost", "tcp_info_lost"),
-    ("dsack_dups", "tcp_info_dsack_dups"),
-    ("fackets", "tcp_info_fackets"),
-    ("rcv_ssthresh", "tcp_info_rcv_ssthresh"),
-    ("notsent", "tcp_info_not_sent_bytes"),
-    ("rcv_ooopack", "tcp_info_rcv_ooopack"),
-    ("snd_wnd", "tcp_info_snd_wnd"),
-];
-
-/// Bytes per second here, bits per second there.
-fn rates(words: &mut Words<'_>) {
-    let row = words.row;
-    let rate = |field: &str| match row.padded(field) {
-        u64::MAX => None,
-        0 => None,
-        rate => Some(rate as f64 * 8.0),
-    };
-    let mut rtt = row.padded("tcp_info_rtt");
-    if row.padded("vegas_info_enabled") != 0 && ![0, 0x7fff_ffff].contains(&row.padded("vegas_info_rtt")) {
-        rtt = u64::from(signed(row.padded("vegas_info_rtt")).cast_unsigned());
-    }
-    let (mss, cwnd) = (row.padded("tcp_info_snd_mss"), row.padded("tcp_info_snd_cwnd"));
-    if rtt != 0 && mss != 0 && cwnd != 0 {
-        let send = cwnd as f64 * mss as f64 * 8_000_000.0 / rtt as f64;
-        words.put("send", format!("{send:.0}bps"));
-    }
-    if let Some(pacing) = rate("tcp_info_pacing_rate") {
-        match rate("tcp_info_max_pacing_rate") {
-            Some(most) => words.put("pacing_rate", format!("{pacing:.0}bps/{most:.0}bps")),
-            None => words.put("pacing_rate", format!("{pacing:.0}bps")),
-        }
-    }
-    let delivery = row.padded("tcp_info_delivery_rate");
-    if delivery != 0 {
-        words.put("delivery_rate", format!("{:.0}bps", delivery as f64 * 8.0));
-    }
-}
-
-fn congestion_information(words: &mut Words<'_>) {
-    let row = words.row;
-    if row.has(9) {
-        let part = |name: &str| row.padded(&format!("dctcp_info_{name}"));
-        if part("enabled") == 0 {
-            words.put("dctcp", "fallback_mode");
-        } else {
-            let (ce, alpha) = (part("ce_state"), part("alpha"));
-            let (ecn, tot) = (part("ab_ecn"), part("ab_tot"));
-            words.put(
-                "dctcp",
-                format!("(ce_state:{ce},alpha:{alpha},ab_ecn:{ecn},ab_tot:{tot})"),
-            );
-        }
-    }
-    if row.has(16) {
-        let part = |name: &str| row.padded(&format!("bbr_info_{name}"));
-        let bw = (part("bw_hi") << 32 | part("bw_lo")) as f64 * 8.0;
-        let mut bbr = format!("(bw:{bw:.0}bps,mrtt:{}", general(part("min_rtt") as f64 / 1000.0));
-        for gain in ["pacing_gain", "cwnd_gain"] {
-            if part(gain) != 0 {
-                bbr += &format!(",{gain}:{}", general(part(gain) as f64 / 256.0));
-            }
-        }
-        words.put("bbr", bbr + ")");
-    }
-}
-
 fn upper_layer(row: &Row, context: &Context, line: &mut Line) {
     let mut words = Words { row, line };
     if row.text("ulp_name").is_empty() {
@@ -481,8 +183,16 @@ fn upper_layer(row: &Row, context: &Context, line: &mut Line) {
     }
     for name in ["rxconf", "txconf"] {
         if let Some(number) = row.number(&format!("ulp_tls_{name}")) {
-            let text = ["", "none", "sw", "hw", "hw-record"].get(number as usize);
+            let text = ["", "none", "sw", "hw", "hw-record"].get(index(number));
             words.put(name, text.unwrap_or(&"unknown"));
+        }
+    }
+    for (key, flag, since) in [
+        ("zc_ro_tx", "ulp_tls_zc_ro_tx", (6, 0)),
+        ("no_pad_rx", "ulp_tls_rx_no_pad", (6, 5)),
+    ] {
+        if context.version >= since && row.padded(flag) != 0 {
+            words.put(key, "");
         }
     }
     if row.number("ulp_mptcp_token_loc").is_some() {
@@ -524,51 +234,4 @@ fn subflow(words: &mut Words<'_>, context: &Context) {
             words.put(key, format!("{:x}", part(name)));
         }
     }
-}
-
-/// `%d` of a 32-bit number.
-fn signed(number: u64) -> i32 {
-    u32::try_from(number).unwrap().cast_signed()
-}
-
-/// `%g`: six significant digits, no zeros at the end.
-fn general(number: f64) -> String {
-    let scientific = format!("{number:.5e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap();
-    let exponent: i32 = exponent.parse().unwrap();
-    let trim = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    if (-4..6).contains(&exponent) {
-        trim(&format!("{number:.*}", usize::try_from(5 - exponent).unwrap()))
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
-    }
-}
-
-/// Time left of a timer, rounded as ss does.
-fn time_left(ms: u64) -> String {
-    let (mut seconds, mut milliseconds) = (ms / 1000, ms % 1000);
-    let minutes = seconds / 60;
-    seconds %= 60;
-    let mut text = String::new();
-    if minutes > 0 {
-        milliseconds = 0;
-        text += &format!("{minutes}min");
-        if minutes > 9 {
-            seconds = 0;
-        }
-    }
-    if seconds > 0 {
-        if seconds > 9 {
-            milliseconds = 0;
-        }
-        text += &format!("{seconds}{}", if milliseconds > 0 { "." } else { "sec" });
-    }
-    if milliseconds > 0 {
-        text += &format!("{milliseconds:03}ms");
-    }
-    text
 }

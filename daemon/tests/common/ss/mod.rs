@@ -1,8 +1,12 @@
 //! What `ss` of iproute2 says of TCP sockets, and what it should say of our rows.
 
+pub mod context;
 pub mod expected;
+mod numbers;
 pub mod output;
+mod tcp_info;
 pub mod tolerance;
+mod words;
 
 use super::{captures, scenes::MD5_KEY};
 use output::Line;
