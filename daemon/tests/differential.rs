@@ -234,7 +234,7 @@ fn number(name: &str, default: impl FnOnce() -> u64) -> u64 {
 
 fn seed() -> u64 {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = number("XTCP2_SEED", || now().as_nanos() as u64 % 1_000_000_000);
+    let seed = number("XTCP2_SEED", || now().subsec_nanos().into());
     eprintln!("XTCP2_SEED={seed}");
     seed
 }
