@@ -8,6 +8,7 @@
 )]
 
 pub mod captures;
+pub mod events;
 pub mod host;
 pub mod json_row;
 pub mod load;

@@ -8,7 +8,7 @@ mod states;
 use socket2::Socket;
 
 pub use network::Network;
-pub use options::MD5_KEY;
+pub use options::{MD5_KEY, set_option};
 
 /// Sockets that stay as they are for as long as this lives, and what could not be made.
 #[derive(Default)]

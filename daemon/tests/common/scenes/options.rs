@@ -18,7 +18,7 @@ use std::{
 
 /// Sets an option that no library has: `value` is what setsockopt(2) takes.
 #[expect(unsafe_code, reason = "the kernel has options that no library knows")]
-fn set_option(socket: &Socket, level: i32, name: i32, value: &[u8]) -> std::io::Result<()> {
+pub fn set_option(socket: &Socket, level: i32, name: i32, value: &[u8]) -> std::io::Result<()> {
     let length = u32::try_from(value.len()).unwrap();
     let fd = socket.as_raw_fd();
     // SAFETY: the kernel reads `length` bytes from `value`, which is borrowed for the call.
