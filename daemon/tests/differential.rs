@@ -40,7 +40,7 @@ const PLACES: usize = 24;
 /// Pairs of them that have a cable between them.
 const JOINED_PAIRS: usize = 4;
 /// Share of the namespaces in which something happens between two polls.
-const ACTIVE_PERCENT: usize = 20;
+const ACTIVE_PERCENT: usize = 15;
 const EVENTS_AT_ONCE_MAX: usize = 40;
 /// Polls between two that find a namespace made again.
 const MAKE_AGAIN_PERCENT: usize = 4;
@@ -248,7 +248,7 @@ fn nothing_is_missed(events: u64) {
     while happened < events {
         happened += ground.events() as u64;
         // Now and then, a poll that finds everything as it was.
-        for _ in 0..1 + usize::from(ground.random.percent(20)) {
+        for _ in 0..1 + usize::from(ground.random.percent(40)) {
             let planned = ground.compare(&mut planner, &mut kernel);
             polls += 1;
             reads += planned.reads;

@@ -169,7 +169,7 @@ impl Place {
         setns(&there, CloneFlags::CLONE_NEWNET).unwrap();
         let mut happened = 0;
         // What does not apply happens as something else.
-        for _ in 0..count * 20 {
+        for _ in 0..1000 + count * 20 {
             if let Some(what) = self.event(random) {
                 *tally.entry(what).or_default() += 1;
                 happened += 1;
