@@ -195,6 +195,38 @@ fn polls(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         dumps.dumps,
     );
     metrics.counters(
+        "namespace_reads",
+        "How namespaces were read: skipped, by look-ups, by a walk, by a walk after look-ups that proved too little",
+        "plan",
+        &[
+            ("skip", dumps.skips),
+            ("look_up", dumps.look_ups_sufficed),
+            ("walk", dumps.walks),
+            ("look_up_then_walk", dumps.walks_after_look_ups),
+        ],
+    );
+    metrics.counters(
+        "look_ups",
+        "Known sockets asked for; those that had gone; those asked for again, unanswered",
+        "event",
+        &[
+            ("asked", dumps.look_ups),
+            ("gone", dumps.look_ups_gone),
+            ("repeated", dumps.look_ups_repeated),
+        ],
+    );
+    let (sockets, bytes) = snapshot.known_sockets;
+    metrics.gauge(
+        "known_sockets",
+        "Sockets known from the last poll",
+        sockets as u64,
+    );
+    metrics.bytes_gauge(
+        "known_sockets_memory",
+        "Memory of the known sockets",
+        bytes as u64,
+    );
+    metrics.counters(
         "dump_events",
         "What went wrong in dumps; rows read until then were kept",
         "event",

@@ -65,14 +65,26 @@ impl Default for Costs {
     }
 }
 
+/// An interrupt or a cold cache may make one measurement many times too large: it counts as so many
+/// times the mean at most.
+const OUTLIER_FACTOR: f64 = 2.0;
+/// While namespaces are walked, look-ups are not measured: with each walk the mean goes this share of
+/// the way back to where it began, so that it cannot keep look-ups away for ever.
+const FORGET_WEIGHT: f64 = 1.0 / 64.0;
+
 impl Costs {
     /// `count` look-ups took so much CPU time.
     pub fn looked_up(&mut self, count: u64, cpu: Duration) {
         if count > 0 {
             #[expect(clippy::cast_precision_loss, reason = "no namespace has 2^53 sockets")]
             let each = cpu.saturating_sub(LISTENERS_COST).as_secs_f64() / count as f64;
-            self.look_up.add(each);
+            self.look_up.add(each.min(OUTLIER_FACTOR * self.look_up.0));
         }
+    }
+
+    /// A namespace was walked that could have been looked up.
+    pub fn walked(&mut self) {
+        self.look_up.0 += (LOOK_UP_COST_AT_FIRST.as_secs_f64() - self.look_up.0) * FORGET_WEIGHT;
     }
 }
 
@@ -317,5 +329,36 @@ mod tests {
         let mut history = History::new(7, WALK, MINUTE, now);
         history.walked(WALK, MINUTE, now);
         assert_eq!(history.walk_due, now + MINUTE);
+    }
+
+    /// On a quiet machine a single measurement, many times too large, once made every namespace be
+    /// walked, and since nothing was looked up any more it stayed so.
+    #[test]
+    fn neither_one_outlier_nor_many_keep_look_ups_away_for_ever() {
+        let now = Instant::now();
+        let known = namespace(now);
+        let chosen = |costs: &Costs| {
+            plan(
+                Some(&known),
+                counts(SOCKETS as u64),
+                known.opens,
+                true,
+                costs,
+                now,
+            )
+        };
+        let mut costs = Costs::default();
+        costs.looked_up(SOCKETS as u64, Duration::from_millis(100));
+        assert_eq!(chosen(&costs), Plan::LookUp, "after one outlier");
+        for _ in 0..20 {
+            costs.looked_up(SOCKETS as u64, Duration::from_millis(100));
+        }
+        assert_eq!(chosen(&costs), Plan::Walk, "after many");
+        let mut walks = 0;
+        while chosen(&costs) == Plan::Walk {
+            costs.walked();
+            walks += 1;
+        }
+        assert!((1..1000).contains(&walks), "tried again after {walks} walks");
     }
 }

@@ -82,6 +82,9 @@ impl<S> Reading<S> {
             Plan::LookUp => Stage::Listeners(Dump::new(States::LISTEN, scratch)),
             Plan::Walk => {
                 scratch.counters.walks += 1;
+                if known.is_some() {
+                    memory.costs.walked();
+                }
                 Stage::Walk(Dump::new(States::ALL, scratch))
             }
         };
