@@ -51,6 +51,8 @@ pub(super) fn output_options(config: &Config, seed: u64) -> Result<output::Optio
     })
 }
 
+/// How the torn end of a file of that format is found. (A newline that csv quotes, from a path say, looks
+/// like the end of a line too.)
 fn tail(format: Format) -> Tail {
     match format {
         Format::ProtobufList => Tail::Frames,

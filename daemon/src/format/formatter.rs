@@ -91,12 +91,6 @@ impl Formatter {
             .map_or_else(Vec::new, |writer| writer.preamble())
     }
 
-    /// Whether messages are whole lines, so that a file in which a message broke off can be mended
-    /// at its last newline. (A newline that csv quotes, from a label say, looks like one too.)
-    pub fn is_line_based(&self) -> bool {
-        !matches!(self.format, Format::ProtobufList | Format::Msgpack)
-    }
-
     /// Rows left out because their bytes were no row; a bug if ever not 0.
     pub fn malformed_rows(&self) -> u64 {
         self.malformed_rows

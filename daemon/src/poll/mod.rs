@@ -110,11 +110,6 @@ impl<S> Poll<S> {
         self.scratch.options = options;
     }
 
-    /// Whether a poll is under way.
-    pub fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
     /// Counts of all reads so far.
     pub fn counters(&self) -> ReadCounters {
         self.scratch.counters
