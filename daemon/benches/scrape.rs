@@ -37,6 +37,7 @@ impl Status for Daemon {
 
     fn render_metrics(&mut self, text: &mut String) -> fmt::Result {
         let snapshot = Snapshot {
+            instance_id: 7,
             last_poll: PollReport::default(),
             polls: 1,
             polls_late: 0,

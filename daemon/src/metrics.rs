@@ -40,6 +40,8 @@ pub fn poll_duration_histogram() -> Histogram {
 pub struct Snapshot<'a> {
     /// The last poll that was completed.
     pub last_poll: PollReport,
+    /// `instance_id` of the rows.
+    pub instance_id: u64,
     /// Polls completed.
     pub polls: u64,
     /// Polls that started late, the one before still running.
@@ -123,6 +125,8 @@ pub fn render(snapshot: &Snapshot<'_>, text: &mut String) -> fmt::Result {
     let mut registry = Registry::with_prefix("xtcp2");
     let build = Info::new([("version", VERSION), ("commit", COMMIT)]);
     registry.register("build", "Version of the program", build);
+    let instance = Info::new([("instance_id", format!("{:016x}", snapshot.instance_id))]);
+    registry.register("instance", "This run of the program; instance_id of its rows, in hexadecimal", instance);
     registry.register_with_unit(
         "poll_duration",
         "From the start of a poll to its end",

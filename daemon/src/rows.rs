@@ -36,6 +36,10 @@ struct Sink {
     formatter: Option<Formatter>,
     message_bytes_max: Option<usize>,
     instance_id: u64,
+    /// Of the rows in the envelope that is open: one never spans polls.
+    poll_sequence: u64,
+    /// `record_counter` of the first row of the next envelope.
+    next_record_counter: u64,
     counters: RowCounters,
     messages: VecDeque<Message>,
 }
@@ -44,23 +48,29 @@ impl Sink {
     fn close(&mut self, closed: &Closed<'_>) {
         self.counters.envelopes += 1;
         self.counters.envelope_bytes += closed.delimited.len() as u64;
-        let identity = MessageIdentity {
-            instance_id: self.instance_id,
-            envelope_sequence: self.counters.envelopes,
+        let mut message = Message {
+            identity: MessageIdentity {
+                instance_id: self.instance_id,
+                envelope_sequence: self.counters.envelopes,
+                part: 0,
+            },
+            poll_sequence: self.poll_sequence,
+            first_record_counter: self.next_record_counter,
+            rows: closed.rows,
+            bytes: Vec::new(),
         };
+        self.next_record_counter += u64::from(closed.rows);
         match &mut self.formatter {
             // An output that discards still counts what it was given.
-            None => self.messages.push_back(Message {
-                identity,
-                rows: closed.rows,
-                bytes: Vec::new(),
-            }),
+            None => self.messages.push_back(message),
             Some(formatter) => formatter.messages(closed, self.message_bytes_max, &mut |rows, bytes| {
                 self.messages.push_back(Message {
-                    identity,
                     rows,
                     bytes,
+                    ..message.clone()
                 });
+                message.identity.part += 1;
+                message.first_record_counter += u64::from(rows);
             }),
         }
     }
@@ -80,6 +90,8 @@ impl Rows {
             formatter,
             message_bytes_max,
             instance_id,
+            poll_sequence: 0,
+            next_record_counter: 1,
             counters: RowCounters::default(),
             messages: VecDeque::new(),
         };
@@ -104,6 +116,10 @@ impl Rows {
 
     /// The rows that follow come from another namespace.
     pub fn enter(&mut self, origin: &Origin<'_>) {
+        if self.sink.poll_sequence != origin.poll_sequence {
+            self.flush();
+            self.sink.poll_sequence = origin.poll_sequence;
+        }
         self.encoder.enter(origin);
     }
 

