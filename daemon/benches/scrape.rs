@@ -51,7 +51,7 @@ impl Status for Daemon {
             anomalies: Anomalies::default(),
             namespaces: namespaces::Counters::default(),
             output: &output::Counters::default(),
-            output_queued_bytes: 0,
+            output_queued: output::Tally::default(),
             admin: admin::server::Counters::default(),
         };
         metrics::render(&snapshot, text)

@@ -2,7 +2,9 @@
 //! file; nothing else in the daemon knows where a value came from.
 
 use crate::{
-    format::Format, netlink::inet_diag::Attributes, netlink::inet_diag::States, output::Destination,
+    format::Format,
+    netlink::inet_diag::{Attributes, States},
+    output::{Destination, kafka::Property},
 };
 use std::{path::PathBuf, time::Duration};
 
@@ -53,6 +55,10 @@ pub struct Config {
     pub marshal: Format,
     /// Compression of Kafka messages: auto, zstd, lz4, snappy, gzip or none.
     pub kafka_compression: String,
+    /// Properties of librdkafka, over our own choices.
+    pub kafka_properties: Vec<Property>,
+    /// File of header lines that go with every HTTP request.
+    pub http_headers_file: Option<PathBuf>,
     /// Columns of csv and tsv, as camelCase field names; empty is all.
     pub columns: Vec<String>,
     /// An envelope is closed at this many rows.
@@ -61,6 +67,10 @@ pub struct Config {
     pub envelope_flush_bytes: usize,
     /// Bytes of messages that may wait for a slow receiver before the oldest are dropped.
     pub output_queue_bytes: usize,
+    /// Folder in which messages wait for the receiver.
+    pub spool_dir: Option<PathBuf>,
+    /// Bytes that the spool may take there.
+    pub spool_bytes_max: u64,
     /// `label` of each row.
     pub label: String,
     /// `tag` of each row.
@@ -113,10 +123,14 @@ impl Config {
             topic: String::new(),
             marshal: Format::Tsv,
             kafka_compression: String::new(),
+            kafka_properties: Vec::new(),
+            http_headers_file: None,
             columns: Vec::new(),
             envelope_flush_rows: 0,
             envelope_flush_bytes: 0,
             output_queue_bytes: 0,
+            spool_dir: None,
+            spool_bytes_max: 0,
             label: String::new(),
             tag: String::new(),
             hostname: String::new(),

@@ -4,7 +4,7 @@
 use crate::{
     admin::server::Counters as AdminCounters,
     namespaces::{Counters as NamespaceCounters, FailureKind},
-    output::{Counters as OutputCounters, DropReason},
+    output::{Counters as OutputCounters, DropReason, Tally},
     poll::{PollReport, ReadCounters},
     record::Anomalies,
     rows::RowCounters,
@@ -66,8 +66,8 @@ pub struct Snapshot<'a> {
     pub namespaces: NamespaceCounters,
     /// The output.
     pub output: &'a OutputCounters,
-    /// Bytes waiting in it.
-    pub output_queued_bytes: usize,
+    /// What waits in it.
+    pub output_queued: Tally,
     /// The admin server, if there is one.
     pub admin: AdminCounters,
 }
@@ -126,7 +126,11 @@ pub fn render(snapshot: &Snapshot<'_>, text: &mut String) -> fmt::Result {
     let build = Info::new([("version", VERSION), ("commit", COMMIT)]);
     registry.register("build", "Version of the program", build);
     let instance = Info::new([("instance_id", format!("{:016x}", snapshot.instance_id))]);
-    registry.register("instance", "This run of the program; instance_id of its rows, in hexadecimal", instance);
+    registry.register(
+        "instance",
+        "This run of the program; instance_id of its rows, in hexadecimal",
+        instance,
+    );
     registry.register_with_unit(
         "poll_duration",
         "From the start of a poll to its end",
@@ -338,7 +342,27 @@ fn output(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
     metrics.bytes_gauge(
         "output_queued",
         "Messages that wait for the receiver",
-        snapshot.output_queued_bytes as u64,
+        snapshot.output_queued.bytes,
+    );
+    metrics.gauge(
+        "output_queued_rows",
+        "Rows that wait for the receiver",
+        snapshot.output_queued.rows,
+    );
+    metrics.counter(
+        "output_possibly_persisted_messages",
+        "Messages sent again though they may have arrived: readers tell them by their key",
+        counters.possibly_persisted,
+    );
+    metrics.gauge(
+        "kafka_brokers",
+        "Brokers of the Kafka cluster that are known",
+        counters.brokers,
+    );
+    metrics.gauge(
+        "kafka_brokers_up",
+        "Brokers of the Kafka cluster that are connected to",
+        counters.brokers_up,
     );
     let AdminCounters {
         responses_2xx,

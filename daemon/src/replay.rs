@@ -107,7 +107,7 @@ impl Replayer {
     fn deliver(&mut self, until_idle: bool) -> Result<(), Fatal> {
         while let Some(message) = self.rows.take_message() {
             self.wait(|output| !output.is_full())?;
-            self.output.offer(message, &self.epoll, Instant::now());
+            self.output.offer(vec![message], &self.epoll, Instant::now());
         }
         if until_idle {
             self.wait(Output::is_idle)

@@ -147,6 +147,11 @@ impl Rows {
         self.sink.messages.pop_front()
     }
 
+    /// Bytes of that message.
+    pub fn next_message_bytes(&self) -> Option<usize> {
+        self.sink.messages.front().map(|message| message.bytes.len())
+    }
+
     /// Whether there is a message that was not taken yet.
     pub fn has_messages(&self) -> bool {
         !self.sink.messages.is_empty()

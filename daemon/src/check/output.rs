@@ -6,7 +6,10 @@ use crate::{
     config::Config,
     daemon,
     epoll::{Epoll, Source},
-    output::{Destination, Output},
+    output::{
+        Destination, HostPort, Output,
+        kafka::{self, Reached},
+    },
 };
 use std::time::{Duration, Instant};
 
@@ -40,31 +43,51 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         | Destination::Unix(_)
         | Destination::UnixDatagram(_)
         | Destination::Http(_)
-        | Destination::Kafka(_) => reach(config, "reached", report),
+        | Destination::Clickhouse(_) => reach(config, "reached", report),
+        Destination::Kafka(brokers) => reach_kafka(config, brokers, report),
     }
+}
+
+fn reach_kafka(config: &Config, brokers: &[HostPort], report: &mut Report<'_>) {
+    let settings = daemon::kafka_settings(config);
+    let (dest, topic) = (&config.dest, &config.topic);
+    match kafka::reach(brokers, &settings, REACH_TIMEOUT) {
+        Ok(Reached {
+            brokers,
+            partitions: Some(partitions),
+        }) => report.ok(
+            "output",
+            format_args!("{dest}: reached, brokers {brokers}; topic {topic} has partitions {partitions}"),
+        ),
+        Ok(Reached { brokers, .. }) => report.warn(
+            "output",
+            format_args!(
+                "{dest}: reached, brokers {brokers}, but it knows no topic {topic}: make it, unless the brokers do \
+                 (auto.create.topics.enable)"
+            ),
+        ),
+        Err(kafka::Unreached::Never(problem)) => report.fail("output", format_args!("{dest}: {problem}")),
+        Err(kafka::Unreached::Now(problem)) => report.warn("output", away(config, &dest.to_string(), &problem)),
+    }
+}
+
+/// What the daemon would do while the receiver is away.
+fn away(config: &Config, name: &str, problem: &str) -> String {
+    let (bytes, place) = match &config.spool_dir {
+        Some(folder) => (config.spool_bytes_max, format!("in {}", folder.display())),
+        None => (config.output_queue_bytes as u64, "in memory".to_owned()),
+    };
+    format!(
+        "{name}: {problem}; the daemon would start, try again and again, and keep {bytes} bytes of rows {place}"
+    )
 }
 
 fn reach(config: &Config, reached: &str, report: &mut Report<'_>) {
-    let name = public_name(&config.dest);
+    let name = config.dest.public_name();
     match connect(config) {
         Ok(took) => report.ok("output", format_args!("{name}: {reached}, in {took:.1?}")),
         Err(Unreached::Never(problem)) => report.fail("output", problem),
-        Err(Unreached::Now(problem)) => report.warn(
-            "output",
-            format_args!(
-                "{name}: {problem}; the daemon would start, try again and again, and keep {} bytes of rows",
-                config.output_queue_bytes
-            ),
-        ),
-    }
-}
-
-/// The query of a URL may hold a password: it is not shown.
-fn public_name(dest: &Destination) -> String {
-    let name = dest.to_string();
-    match (dest, name.find('?')) {
-        (Destination::Http(_), Some(query)) => name[..query].to_owned(),
-        _ => name,
+        Err(Unreached::Now(problem)) => report.warn("output", away(config, &name, &problem)),
     }
 }
 
@@ -119,16 +142,4 @@ fn connect(config: &Config) -> Result<Duration, Unreached> {
     };
     Output::shutdown(&mut output);
     result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_query_of_a_url_is_not_shown() {
-        let name = |dest: &str| public_name(&dest.parse().unwrap());
-        assert_eq!(name("https://h:8443/?user=a&password=b"), "https://h:8443/");
-        assert_eq!(name("file:/a?b"), "file:/a?b");
-    }
 }

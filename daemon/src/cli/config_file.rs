@@ -72,7 +72,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Vec<Entry>, Error> {
             ));
             return Err(wrong(format!("no such key{hint}")));
         };
-        let value = value_text(value.get_ref(), flag.value.is_list()).map_err(wrong)?;
+        let value = value_text(value.get_ref(), flag.value.separator()).map_err(wrong)?;
         entries.push(Entry { flag, value, source });
     }
     entries.sort_by_key(|entry| match entry.source {
@@ -82,22 +82,23 @@ pub fn parse(text: &str, path: &Path) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-fn value_text(value: &DeValue<'_>, is_list: bool) -> Result<String, String> {
-    match value {
-        DeValue::String(text) => Ok(text.to_string()),
-        DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
+fn value_text(value: &DeValue<'_>, separator: Option<char>) -> Result<String, String> {
+    match (value, separator) {
+        (DeValue::String(text), _) => Ok(text.to_string()),
+        (DeValue::Integer(number), _) => match i128::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Ok(number.to_string()),
             Err(_) => Err(format!("expected a smaller number, got {number}")),
         },
-        DeValue::Float(number) => Ok(number.as_str().to_owned()),
-        DeValue::Boolean(truth) => Ok(truth.to_string()),
-        DeValue::Array(values) if is_list => {
+        (DeValue::Float(number), _) => Ok(number.as_str().to_owned()),
+        (DeValue::Boolean(truth), _) => Ok(truth.to_string()),
+        (DeValue::Array(values), Some(separator)) => {
             let words: Result<Vec<String>, String> = values
                 .iter()
                 .map(|value| match value.get_ref() {
-                    DeValue::String(text) if !text.contains(',') => Ok(text.to_string()),
+                    DeValue::String(text) if !text.contains(separator) => Ok(text.to_string()),
                     DeValue::String(text) => {
-                        Err(format!("expected an array of text without commas, got {text:?}"))
+                        let what = if separator == ',' { "commas" } else { "line ends" };
+                        Err(format!("expected an array of text without {what}, got {text:?}"))
                     }
                     other => Err(format!(
                         "expected an array of text, got {} in it",
@@ -105,10 +106,10 @@ fn value_text(value: &DeValue<'_>, is_list: bool) -> Result<String, String> {
                     )),
                 })
                 .collect();
-            Ok(words?.join(","))
+            Ok(words?.join(&separator.to_string()))
         }
-        other => {
-            let expected = if is_list {
+        (other, separator) => {
+            let expected = if separator.is_some() {
                 "text or an array of text"
             } else {
                 "text or a number"

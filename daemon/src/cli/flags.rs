@@ -91,6 +91,8 @@ pub enum Value {
     Words(fn() -> Vec<&'static str>),
     /// Other words with commas between them; their name in help.
     List(&'static str),
+    /// `NAME=VALUE`, any number of times; a configuration file has an array of them.
+    Pairs,
     /// Path of a file.
     File,
 }
@@ -106,6 +108,7 @@ impl Value {
             Value::Text(name) | Value::List(name) => name,
             Value::Word(_) => "WORD",
             Value::Words(_) => "WORD,...",
+            Value::Pairs => "NAME=VALUE",
             Value::File => "FILE",
         }
     }
@@ -118,9 +121,14 @@ impl Value {
         }
     }
 
-    /// Whether a configuration file may give an array.
-    pub fn is_list(&self) -> bool {
-        matches!(self, Value::Words(_) | Value::List(_))
+    /// What stands between the words of a list, where a configuration file may give an array.
+    pub fn separator(&self) -> Option<char> {
+        match self {
+            Value::Words(_) | Value::List(_) => Some(','),
+            // Values of properties may hold commas.
+            Value::Pairs => Some('\n'),
+            _ => None,
+        }
     }
 }
 

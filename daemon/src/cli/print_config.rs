@@ -10,8 +10,9 @@ pub fn render(settings: &Settings) -> String {
         let Some(setting) = flag.setting() else { continue };
         let value = (setting.get)(&settings.config);
         let toml = match flag.value {
-            Value::List(_) => {
-                let words = value.split(',').filter(|word| !word.is_empty());
+            Value::List(_) | Value::Pairs => {
+                let separator = flag.value.separator().unwrap_or(',');
+                let words = value.split(separator).filter(|word| !word.is_empty());
                 Toml::Array(words.map(|word| Toml::String(word.to_owned())).collect())
             }
             Value::Count => value.parse().map_or_else(|_| Toml::String(value), Toml::Integer),

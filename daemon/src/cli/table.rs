@@ -10,7 +10,7 @@ use crate::{
     format::Format,
     netlink::inet_diag::{ATTRIBUTE_NAMES, STATE_NAMES},
 };
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 /// Shortest time between polls, and for a namespace: under it the timers cost more than they say.
 const WAIT_MIN: Duration = Duration::from_millis(1);
@@ -26,6 +26,10 @@ const ENVELOPE_FLUSH_BYTES: usize = 768 << 10;
 const ENVELOPE_FLUSH_BYTES_MAX: usize = 16 << 20;
 /// Largest output queue in bytes: more than this belongs on a disk.
 const OUTPUT_QUEUE_BYTES_MAX: usize = 16 << 30;
+/// Smallest spool in bytes: a few segments, so that there is an oldest one to give up.
+const SPOOL_BYTES_MIN: usize = 16 << 20;
+/// Largest spool in bytes: weeks of a busy host.
+const SPOOL_BYTES_MAX: usize = 1 << 40;
 /// Most rows of an envelope: the bytes of an envelope end it long before.
 const ENVELOPE_FLUSH_ROWS_MAX: u32 = 10_000_000;
 
@@ -204,18 +208,8 @@ pub static FLAGS: &[Flag] = &[
         category: Category::Polling,
         action: Action::Set(Setting {
             default_doc: Some("nothing is recorded"),
-            apply: |config, text| {
-                set(
-                    &mut config.record,
-                    Ok((!text.is_empty()).then(|| PathBuf::from(text))),
-                )
-            },
-            get: |config| {
-                config
-                    .record
-                    .as_deref()
-                    .map_or_else(String::new, |p| p.to_string_lossy().into_owned())
-            },
+            apply: |config, text| set(&mut config.record, Ok(values::path(text))),
+            get: |config| values::show_path(&config.record),
             ..PLAIN
         }),
     },
@@ -323,7 +317,8 @@ pub static FLAGS: &[Flag] = &[
         value: Value::Text("DEST"),
         doc: "Where rows go",
         long_doc: "One of stdout, stderr, null, file:/path, udp:host:port, tcp:host:port, unix:/path, \
-                   unixgram:/path, http://host[:port]/path, https://host[:port]/path or \
+                   unixgram:/path, http://host[:port]/path, https://host[:port]/path, \
+                   clickhouse:http://host:8123/db.table (or clickhouse:https:) or \
                    kafka:host:port[,host:port].",
         category: Category::Output,
         action: Action::Set(Setting {
@@ -384,13 +379,48 @@ pub static FLAGS: &[Flag] = &[
         aliases: &[],
         value: Value::Word(|| COMPRESSIONS.to_vec()),
         doc: "Compression of Kafka messages",
-        long_doc: "\"auto\" takes the best that the broker knows.",
+        long_doc: "\"auto\" is zstd. A broker that does not know it (before 2.1) gets messages uncompressed.",
         category: Category::Output,
         action: Action::Set(Setting {
             default: "auto",
             reference_environment: Some("KAFKA_COMPRESSION"),
             apply: |config, text| set(&mut config.kafka_compression, values::one_of(text, &COMPRESSIONS)),
             get: |config| config.kafka_compression.clone(),
+            ..PLAIN
+        }),
+    },
+    Flag {
+        name: "kafka-property",
+        aliases: &[],
+        value: Value::Pairs,
+        doc: "A property of librdkafka, as its CONFIGURATION.md has them",
+        long_doc: "May be given again and again: security.protocol=SASL_SSL, say. A value @FILE is read from that \
+                   file; secrets (sasl.password, ssl.key.password and the like) must be, since a command line can \
+                   be read in /proc. The environment has one a line, a configuration file an array of them.",
+        category: Category::Output,
+        action: Action::Set(Setting {
+            default_doc: Some("idempotence, no time-out, zstd"),
+            apply: |config, text| values::add_properties(&mut config.kafka_properties, text),
+            get: |config| {
+                let properties: Vec<String> =
+                    config.kafka_properties.iter().map(ToString::to_string).collect();
+                properties.join("\n")
+            },
+            ..PLAIN
+        }),
+    },
+    Flag {
+        name: "http-headers-file",
+        aliases: &[],
+        value: Value::File,
+        doc: "Header lines that go with every request of http: and clickhouse:",
+        long_doc: "For credentials: \"Authorization: Bearer ...\", or \"X-ClickHouse-User: ...\" and \
+                   \"X-ClickHouse-Key: ...\", one a line. Read at start and on SIGHUP.",
+        category: Category::Output,
+        action: Action::Set(Setting {
+            default_doc: Some("none"),
+            apply: |config, text| set(&mut config.http_headers_file, Ok(values::path(text))),
+            get: |config| values::show_path(&config.http_headers_file),
             ..PLAIN
         }),
     },
@@ -449,6 +479,45 @@ pub static FLAGS: &[Flag] = &[
                 )
             },
             get: |config| values::show_bytes(config.output_queue_bytes),
+            ..PLAIN
+        }),
+    },
+    Flag {
+        name: "spool-dir",
+        aliases: &[],
+        value: Value::File,
+        doc: "Folder in which messages wait for the receiver, on disk",
+        long_doc: "A message is on disk before it is sent, and leaves when it was delivered: it outlives the end of \
+                   the daemon, and a power cut. For destinations on the network. One daemon a folder.",
+        category: Category::Output,
+        action: Action::Set(Setting {
+            default_doc: Some("messages wait in memory"),
+            apply: |config, text| set(&mut config.spool_dir, Ok(values::path(text))),
+            get: |config| values::show_path(&config.spool_dir),
+            ..PLAIN
+        }),
+    },
+    Flag {
+        name: "spool-max-bytes",
+        aliases: &[],
+        value: Value::Bytes,
+        doc: "Bytes that the spool may take",
+        long_doc: "Past it the oldest messages are dropped and counted. At least 16MiB.",
+        category: Category::Output,
+        action: Action::Set(Setting {
+            default: "1GiB",
+            apply: |config, text| {
+                let bytes = values::bytes(text, SPOOL_BYTES_MAX)?;
+                if bytes < SPOOL_BYTES_MIN {
+                    return Err(format!(
+                        "expected at least {}, got {text:?}",
+                        values::show_bytes(SPOOL_BYTES_MIN)
+                    ));
+                }
+                config.spool_bytes_max = bytes as u64;
+                Ok(())
+            },
+            get: |config| values::show_bytes(usize::try_from(config.spool_bytes_max).unwrap_or(usize::MAX)),
             ..PLAIN
         }),
     },

@@ -65,7 +65,10 @@ fn a_command_line_of_the_reference_works_unchanged() {
     );
     assert_eq!(config.frequency, Duration::from_secs(10));
     assert_eq!(config.timeout, Duration::from_secs(5));
-    assert_eq!(config.dest, Destination::Kafka("127.0.0.1:9092".to_owned()));
+    assert_eq!(
+        config.dest,
+        Destination::Kafka(vec!["127.0.0.1:9092".parse().unwrap()])
+    );
     assert_eq!(config.marshal, Format::ProtobufList);
     assert_eq!(config.deserializers, Attributes::DEFAULT);
     assert_eq!((config.max_loops, config.poll_jitter_percent), (1, 20));

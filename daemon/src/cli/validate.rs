@@ -1,7 +1,7 @@
 //! What must hold between settings. What must hold for one alone is in its `apply`.
 
 use super::{error::Error, settings::Settings};
-use crate::format::Format;
+use crate::{format::Format, output::Destination};
 
 /// Checks the settings against each other; the error names where both came from.
 pub fn validate(settings: &Settings) -> Result<(), Error> {
@@ -17,6 +17,22 @@ pub fn validate(settings: &Settings) -> Result<(), Error> {
             from("output-queue-bytes"),
             from("envelope-flush-bytes"),
             config.output_queue_bytes
+        )));
+    }
+    if matches!(config.dest, Destination::Clickhouse(_)) && config.marshal != Format::ProtobufList {
+        return Err(Error::Conflict(format!(
+            "{}: expected protobufList for clickhouse: as {}, got {}",
+            from("marshal"),
+            from("dest"),
+            config.marshal
+        )));
+    }
+    if config.spool_dir.is_some() && !config.dest.is_network() {
+        return Err(Error::Conflict(format!(
+            "{}: expected a destination on the network as {}, got {}",
+            from("spool-dir"),
+            from("dest"),
+            config.dest
         )));
     }
     if !config.columns.is_empty() && !matches!(config.marshal, Format::Csv | Format::Tsv) {

@@ -4,7 +4,7 @@
 use super::duration;
 use crate::{
     netlink::inet_diag::{ATTRIBUTE_NAMES, Attributes, STATE_NAMES, States},
-    output::HostPort,
+    output::{HostPort, kafka::Property},
 };
 use std::{
     net::SocketAddr,
@@ -76,6 +76,27 @@ pub fn show_bytes(bytes: usize) -> String {
         }
     }
     bytes.to_string()
+}
+
+/// Adds properties of librdkafka, one a line, to those that are there; one of the same name replaces it.
+pub fn add_properties(properties: &mut Vec<Property>, text: &str) -> Result<(), String> {
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let property: Property = line.parse()?;
+        properties.retain(|earlier| earlier.name != property.name);
+        properties.push(property);
+    }
+    Ok(())
+}
+
+/// A path, or nothing.
+pub fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+/// Prints a path, or nothing.
+pub fn show_path(path: &Option<PathBuf>) -> String {
+    path.as_deref()
+        .map_or_else(String::new, |path| path.to_string_lossy().into_owned())
 }
 
 /// Text that goes into rows.

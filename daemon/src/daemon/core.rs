@@ -242,17 +242,30 @@ impl Core {
 
     /// Hands over what the output has room for. What is left is at most the messages of a slice.
     fn offer_messages(&mut self, epoll: &Epoll) {
-        let now = Instant::now();
-        while !self.must_wait_for_output()
-            && let Some(message) = self.rows.take_message()
-        {
-            self.output.offer(message, epoll, now);
+        // What one offer held may be delivered at once, which makes room for the next.
+        loop {
+            let mut messages = Vec::new();
+            let mut bytes = 0;
+            while let Some(next_bytes) = self.rows.next_message_bytes()
+                && (self.drops_oldest
+                    || self.output.has_room_for(bytes + next_bytes)
+                    // What can never fit is dropped alone, instead of being waited for.
+                    || messages.is_empty() && self.output.is_idle())
+                && let Some(message) = self.rows.take_message()
+            {
+                bytes += next_bytes;
+                messages.push(message);
+            }
+            if messages.is_empty() {
+                return;
+            }
+            self.output.offer(messages, epoll, Instant::now());
         }
     }
 
-    /// Whether the next message might push one out that could still be delivered.
+    /// Whether a message might push one out that could still be delivered.
     fn must_wait_for_output(&self) -> bool {
-        self.output.is_full() && !self.drops_oldest
+        !self.drops_oldest && (self.rows.has_messages() || self.output.is_full())
     }
 
     /// The poll goes on when the output has room, or when the next poll would be due.
@@ -364,7 +377,7 @@ impl Core {
             rows.envelopes,
             counters.delivered.rows,
             counters.dropped_total().rows,
-            self.output.queued_bytes(),
+            self.output.queued().bytes,
             self.last_poll.namespaces,
             self.last_poll.sockets,
             self.last_poll.duration
@@ -396,7 +409,7 @@ impl Status for Core {
             anomalies: self.rows.anomalies(),
             namespaces: self.kernel.discovery().counters(),
             output: self.output.counters(),
-            output_queued_bytes: self.output.queued_bytes(),
+            output_queued: self.output.queued(),
             admin: self.admin_counters,
         };
         metrics::render(&snapshot, text)

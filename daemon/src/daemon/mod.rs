@@ -4,7 +4,7 @@ mod core;
 mod parts;
 mod reload;
 
-pub use parts::{instance_id, open_output, rows};
+pub use parts::{instance_id, kafka_settings, open_output, rows};
 pub use reload::{ReadSettings, Reload};
 
 use crate::{
@@ -131,7 +131,7 @@ impl Daemon {
         log::info!(
             "xtcp2 {VERSION} started, instance {instance_id:016x}: every {:?} to {} as {}",
             core.config.frequency,
-            core.config.dest,
+            core.config.dest.public_name(),
             core.config.marshal
         );
         Ok(Daemon {

@@ -8,7 +8,7 @@ use crate::{
     envelope::Envelope,
     epoll::Epoll,
     format::{Format, Formatter},
-    output::{self, Destination, Output, Tail},
+    output::{self, Destination, Output, Tail, kafka},
     poll::PollOptions,
     record::{Encoder, Identity},
     rows::Rows,
@@ -47,8 +47,19 @@ pub(super) fn output_options(config: &Config, seed: u64) -> Result<output::Optio
         content_type: formatter.content_type(),
         tail: tail(config.marshal),
         seed,
+        kafka: kafka_settings(config),
+        http_headers_file: config.http_headers_file.clone(),
         ..output::Options::default()
     })
+}
+
+/// What the configuration says of Kafka, beside its brokers.
+pub fn kafka_settings(config: &Config) -> kafka::Settings {
+    kafka::Settings {
+        topic: config.topic.clone(),
+        compression: config.kafka_compression.clone(),
+        properties: config.kafka_properties.clone(),
+    }
 }
 
 /// How the torn end of a file of that format is found. (A newline that csv quotes, from a path say, looks

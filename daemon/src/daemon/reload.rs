@@ -17,7 +17,9 @@ use crate::{
 use std::{fs, path::PathBuf, time::Instant};
 
 /// Settings of what is opened once, at start.
-const NEED_RESTART: [&str; 5] = [
+const NEED_RESTART: [&str; 7] = [
+    "spool-dir",
+    "spool-max-bytes",
     "netns-dirs",
     "proc-scan-every",
     "record",
@@ -29,7 +31,15 @@ const NEED_RESTART: [&str; 5] = [
 const OF_FORMAT: [&str; 2] = ["marshal", "columns"];
 
 /// Settings that the output is opened with.
-const OF_OUTPUT: [&str; 5] = ["dest", "topic", "kafka-compression", "marshal", "columns"];
+const OF_OUTPUT: [&str; 7] = [
+    "dest",
+    "topic",
+    "kafka-compression",
+    "kafka-property",
+    "http-headers-file",
+    "marshal",
+    "columns",
+];
 
 /// Reads the command line and the environment of the start once more, and the configuration file as
 /// it is by then.
@@ -128,7 +138,7 @@ impl Core {
                 pending.wait_logged = true;
                 log::info!(
                     "SIGHUP: new settings wait until {} bytes of the old format are delivered",
-                    self.output.queued_bytes()
+                    self.output.queued().bytes
                 );
             }
             self.reload.pending = Some(pending);

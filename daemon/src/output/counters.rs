@@ -18,6 +18,12 @@ impl Tally {
         self.rows += u64::from(message.rows);
         self.bytes += message.bytes.len() as u64;
     }
+
+    pub(super) fn subtract(&mut self, message: &super::Message) {
+        self.messages -= 1;
+        self.rows -= u64::from(message.rows);
+        self.bytes -= message.bytes.len() as u64;
+    }
 }
 
 /// Why a message was given up.
@@ -58,6 +64,12 @@ pub struct Counters {
     pub errors: u64,
     /// Connections made after the first one.
     pub reconnects: u64,
+    /// Failed messages that may have arrived all the same: the answer was lost, so they were sent again.
+    pub possibly_persisted: u64,
+    /// Brokers of the Kafka cluster that are known, and connected to.
+    pub brokers: u64,
+    /// Brokers that are connected to.
+    pub brokers_up: u64,
     /// Whether there is a connection or an open file right now.
     pub connected: bool,
     dropped: [Tally; DropReason::NAMES.len()],

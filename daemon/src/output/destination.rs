@@ -23,8 +23,10 @@ pub enum Destination {
     UnixDatagram(PathBuf),
     /// `http://...` and `https://...`: one POST a message.
     Http(HttpUrl),
+    /// `clickhouse:http://host:8123/db.table`: one INSERT a message.
+    Clickhouse(ClickhouseUrl),
     /// `kafka:host:port[,host:port]`
-    Kafka(String),
+    Kafka(Vec<HostPort>),
 }
 
 /// A host name or address literal, and a port.
@@ -47,9 +49,19 @@ pub struct HttpUrl {
     pub path_and_query: String,
 }
 
+/// The ClickHouse server and the table that messages are inserted into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClickhouseUrl {
+    /// The server; of path and query, only the query counts: settings, `user`, `format_schema`.
+    pub server: HttpUrl,
+    /// `database.table`
+    pub table: String,
+}
+
 /// What a `--dest` may look like, for error messages and help.
 pub const EXPECTED: &str = "stdout, stderr, null, file:/path, udp:host:port, tcp:host:port, unix:/path, \
-     unixgram:/path, http://host[:port]/path, https://host[:port]/path or kafka:host:port[,host:port]";
+     unixgram:/path, http://host[:port]/path, https://host[:port]/path, clickhouse:http://host:8123/db.table \
+     (or clickhouse:https:) or kafka:host:port[,host:port]";
 
 impl FromStr for HostPort {
     type Err = String;
@@ -111,6 +123,66 @@ impl HttpUrl {
     }
 }
 
+impl FromStr for ClickhouseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ClickhouseUrl, String> {
+        let error =
+            || format!("expected http://host:8123/db.table or https://host:8443/db.table, got {text:?}");
+        let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
+        if !["http", "https"].contains(&scheme) {
+            return Err(error());
+        }
+        let server = HttpUrl::parse(rest, scheme == "https")?;
+        let path = server.path_and_query.split('?').next().unwrap_or_default();
+        let table = path.trim_start_matches('/').to_owned();
+        // It becomes part of a statement: names that need no quotes only.
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        match table.split_once('.') {
+            Some((database, name)) if is_name(database) && is_name(name) => {
+                Ok(ClickhouseUrl { server, table })
+            }
+            _ => Err(error()),
+        }
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path_and_query)
+    }
+}
+
+impl Destination {
+    /// For logs and reports: the query of a URL, which may hold a password, is left out.
+    pub fn public_name(&self) -> String {
+        let name = self.to_string();
+        match (self, name.find('?')) {
+            (Destination::Http(_) | Destination::Clickhouse(_), Some(query)) => name[..query].to_owned(),
+            _ => name,
+        }
+    }
+
+    /// Whether messages leave the host, so that a spool can stand behind them.
+    pub fn is_network(&self) -> bool {
+        match self {
+            Destination::Stdout | Destination::Stderr | Destination::Null | Destination::File(_) => false,
+            Destination::Udp(_)
+            | Destination::Tcp(_)
+            | Destination::Unix(_)
+            | Destination::UnixDatagram(_)
+            | Destination::Http(_)
+            | Destination::Clickhouse(_)
+            | Destination::Kafka(_) => true,
+        }
+    }
+}
+
 impl FromStr for Destination {
     type Err = String;
 
@@ -136,11 +208,10 @@ impl FromStr for Destination {
                 None => Err(format!("expected {scheme}://host/path, got {text:?}")),
             },
             Some(("kafka", rest)) => {
-                for broker in rest.split(',') {
-                    broker.parse::<HostPort>()?;
-                }
-                Ok(Destination::Kafka(rest.to_owned()))
+                let brokers: Result<Vec<HostPort>, String> = rest.split(',').map(str::parse).collect();
+                Ok(Destination::Kafka(brokers?))
             }
+            Some(("clickhouse", rest)) => Ok(Destination::Clickhouse(rest.parse()?)),
             _ => Err(format!("expected {EXPECTED}, got {text:?}")),
         }
     }
@@ -157,11 +228,12 @@ impl fmt::Display for Destination {
             Destination::Tcp(to) => write!(f, "tcp:{to}"),
             Destination::Unix(path) => write!(f, "unix:{}", path.display()),
             Destination::UnixDatagram(path) => write!(f, "unixgram:{}", path.display()),
-            Destination::Http(url) => {
-                let scheme = if url.tls { "https" } else { "http" };
-                write!(f, "{scheme}://{}{}", url.authority, url.path_and_query)
+            Destination::Http(url) => write!(f, "{url}"),
+            Destination::Clickhouse(url) => write!(f, "clickhouse:{}", url.server),
+            Destination::Kafka(brokers) => {
+                let brokers: Vec<String> = brokers.iter().map(HostPort::to_string).collect();
+                write!(f, "kafka:{}", brokers.join(","))
             }
-            Destination::Kafka(brokers) => write!(f, "kafka:{brokers}"),
         }
     }
 }
@@ -184,7 +256,9 @@ mod tests {
             "unixgram:/run/rows.sock",
             "http://127.0.0.1:8080/ingest?a=b",
             "https://[2001:db8::1]:8443/",
-            "kafka:a:9092,b:9092",
+            "kafka:a:9092,[::1]:9092",
+            "clickhouse:http://host:8123/xtcp.rows",
+            "clickhouse:https://[::1]:8443/xtcp.rows?user=u&max_memory_usage=1",
         ] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }
@@ -192,6 +266,17 @@ mod tests {
             panic!("not http")
         };
         assert_eq!((url.authority.port, url.path_and_query.as_str()), (443, "/"));
+    }
+
+    #[test]
+    fn the_query_of_a_url_is_not_shown() {
+        let name = |dest: &str| dest.parse::<Destination>().unwrap().public_name();
+        assert_eq!(name("https://h:8443/?user=a&password=b"), "https://h:8443/");
+        assert_eq!(
+            name("clickhouse:http://h:1/a.b?password=b"),
+            "clickhouse:http://h:1/a.b"
+        );
+        assert_eq!(name("file:/a?b"), "file:/a?b");
     }
 
     #[test]
@@ -206,6 +291,12 @@ mod tests {
             "file:",
             "http:x",
             "kafka:a",
+            "kafka:a:1,",
+            "clickhouse:host:8123/a.b",
+            "clickhouse:http://host:8123/",
+            "clickhouse:http://host:8123/table",
+            "clickhouse:http://host:8123/a.b;DROP",
+            "clickhouse:ftp://host:8123/a.b",
         ] {
             let error = text.parse::<Destination>().unwrap_err();
             assert!(

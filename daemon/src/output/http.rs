@@ -7,7 +7,7 @@
 //! the identity in the headers tells.
 
 use super::{
-    DropReason, HttpUrl, Options,
+    ClickhouseUrl, DropReason, HttpUrl, Options, clickhouse, http_headers,
     http_response::{Answer, Response},
     link::{Change, Link},
     queue::Queue,
@@ -17,6 +17,7 @@ use crate::epoll::{Epoll, Event, Interest};
 use nix::sys::socket::SockType;
 use std::{
     io::{self, ErrorKind},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,15 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Received at a time; answers are small.
 const READ_BYTES: usize = 8 << 10;
+
+/// Who is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// Any server.
+    Http,
+    /// ClickHouse: the URL ends in the identity, and its exceptions tell more than the status.
+    Clickhouse,
+}
 
 #[derive(Debug)]
 struct Exchange {
@@ -42,8 +52,14 @@ struct Exchange {
 #[derive(Debug)]
 pub(super) struct Http {
     link: Link,
-    /// Request line and headers that are the same each time.
-    head: String,
+    /// What the request line asks for; behind it comes the identity of the message, for ClickHouse.
+    target: String,
+    dialect: Dialect,
+    /// Headers that are the same each time.
+    headers: String,
+    headers_file: Option<PathBuf>,
+    /// The lines of that file.
+    file_headers: String,
     preamble: Vec<u8>,
     tls: Option<Tls>,
     transport: Transport,
@@ -57,6 +73,15 @@ pub(super) struct Http {
 
 impl Http {
     pub fn new(url: &HttpUrl, options: &Options) -> Result<Http, String> {
+        Http::speaking(Dialect::Http, url, url.path_and_query.clone(), options)
+    }
+
+    /// INSERTs into a table.
+    pub fn clickhouse(url: &ClickhouseUrl, options: &Options) -> Result<Http, String> {
+        Http::speaking(Dialect::Clickhouse, &url.server, clickhouse::target(url), options)
+    }
+
+    fn speaking(dialect: Dialect, url: &HttpUrl, target: String, options: &Options) -> Result<Http, String> {
         let scheme = if url.tls { "https" } else { "http" };
         let host = url.authority.to_string();
         if !host.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -67,19 +92,26 @@ impl Http {
         let path = url.path_and_query.split('?').next().unwrap_or("/");
         // The query may hold a password: it is not logged.
         let name = format!("{scheme}://{host}{path}");
-        let head = format!(
-            "POST {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: xtcp2/{}\r\nContent-Type: {}\r\n",
-            url.path_and_query,
+        let headers = format!(
+            "Host: {host}\r\nUser-Agent: xtcp2/{}\r\nContent-Type: {}\r\n",
             env!("CARGO_PKG_VERSION"),
             options.content_type,
         );
+        let headers_file = options.http_headers_file.clone();
+        let file_headers = headers_file
+            .as_deref()
+            .map_or(Ok(String::new()), http_headers::read)?;
         let tls = match url.tls {
             true => Some(Tls::new(&url.authority.host, options.tls_roots.clone())?),
             false => None,
         };
         Ok(Http {
             link: Link::to_host(name, &url.authority, SockType::Stream, options),
-            head,
+            target,
+            dialect,
+            headers,
+            headers_file,
+            file_headers,
             preamble: options.preamble.clone(),
             tls,
             transport: Transport::Plain,
@@ -139,6 +171,11 @@ impl Http {
 
     /// Connects anew, unless a request is under way: then the next failure resolves the name anyway.
     pub fn reopen(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        match self.headers_file.as_deref().map(http_headers::read) {
+            None => {}
+            Some(Ok(lines)) => self.file_headers = lines,
+            Some(Err(error)) => log::error!("--http-headers-file: {error}; the headers stay as they are"),
+        }
         if self.exchange.is_none() {
             let change = self.link.restart(queue, epoll, now);
             self.changed(change, queue, epoll, now);
@@ -196,11 +233,19 @@ impl Http {
 
     fn start(&mut self, queue: &mut Queue, now: Instant) {
         let Some(message) = queue.front() else { return };
+        let identity = message.identity;
+        let token = match self.dialect {
+            Dialect::Http => String::new(),
+            Dialect::Clickhouse => identity.to_string(),
+        };
         let head = format!(
-            "{}X-Xtcp2-Instance-Id: {}\r\nX-Xtcp2-Envelope-Sequence: {}\r\nContent-Length: {}\r\n\r\n",
-            self.head,
-            message.identity.instance_id,
-            message.identity.envelope_sequence,
+            "POST {}{token} HTTP/1.1\r\n{}{}X-Xtcp2-Instance-Id: {}\r\nX-Xtcp2-Envelope-Sequence: {}\r\n\
+             Idempotency-Key: {identity}\r\nContent-Length: {}\r\n\r\n",
+            self.target,
+            self.headers,
+            self.file_headers,
+            identity.instance_id,
+            identity.envelope_sequence,
             self.preamble.len() + message.bytes.len(),
         );
         queue.set_front_begun(true);
@@ -275,28 +320,26 @@ impl Http {
     }
 
     fn answered(&mut self, answer: Answer, queue: &mut Queue, now: Instant) {
-        self.exchange = None;
+        let problem = self.exchange.take().map(|exchange| exchange.response.problem());
+        let problem = problem.unwrap_or_default();
         self.answered += 1;
-        match answer.status {
-            200..300 => {
+        match self.verdict(&answer) {
+            Verdict::Delivered => {
                 queue.front_delivered();
                 self.link.settled();
                 self.rejection_logged = false;
             }
-            408 | 429 | 500.. => {
+            Verdict::Again => {
                 queue.retry_front();
                 let asked = answer.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-                let wait = self
-                    .link
-                    .failed(&format!("HTTP {}", answer.status), queue)
-                    .max(asked);
+                let wait = self.link.failed(&problem, queue).max(asked);
                 self.retry_at = Some(now + wait);
             }
-            status => {
+            Verdict::Rejected => {
                 if !std::mem::replace(&mut self.rejection_logged, true) {
                     let name = self.link.name();
                     log::error!(
-                        "output {name}: expected HTTP 2xx, got {status}; messages it rejects are dropped"
+                        "output {name}: expected HTTP 2xx, got {problem}; messages it rejects are dropped"
                     );
                 }
                 queue.front_dropped(DropReason::Rejected);
@@ -304,6 +347,19 @@ impl Http {
         }
         if !answer.keep_alive {
             self.link.rest(queue);
+        }
+    }
+
+    fn verdict(&self, answer: &Answer) -> Verdict {
+        match (answer.status, self.dialect) {
+            (200..300, _) => Verdict::Delivered,
+            (408 | 429 | 500.., Dialect::Http) => Verdict::Again,
+            (_, Dialect::Http) => Verdict::Rejected,
+            (413, Dialect::Clickhouse) => Verdict::Rejected,
+            (_, Dialect::Clickhouse) => match clickhouse::refuses_the_bytes(answer.exception_code) {
+                true => Verdict::Rejected,
+                false => Verdict::Again,
+            },
         }
     }
 
@@ -329,6 +385,15 @@ impl Http {
         queue.retry_front();
         self.link.lost(error, queue, now);
     }
+}
+
+/// What becomes of a message that was answered.
+enum Verdict {
+    Delivered,
+    /// After a while, the same message.
+    Again,
+    /// It would be refused again.
+    Rejected,
 }
 
 impl Exchange {

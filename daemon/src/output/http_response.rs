@@ -1,4 +1,5 @@
-//! Reads one HTTP/1.1 response as its bytes arrive: the status counts, the body is skipped.
+//! Reads one HTTP/1.1 response as its bytes arrive: the status counts, the body is skipped. Of the body
+//! of a failure the beginning is kept, for the log.
 
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// A longer body is not waited for: the status is known, and a new connection is cheaper.
 const BODY_BYTES_MAX: u64 = 1 << 20;
+/// Of what a server says of a failure, for one line of the log.
+const PROBLEM_BYTES_MAX: usize = 300;
 
 /// What the receiver said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(super) struct Answer {
     /// The connection may carry another request.
     pub keep_alive: bool,
     pub retry_after: Option<Duration>,
+    /// X-ClickHouse-Exception-Code.
+    pub exception_code: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,7 @@ pub(super) struct Response {
     body_bytes: u64,
     answer: Option<Answer>,
     started: bool,
+    problem: Vec<u8>,
 }
 
 impl Response {
@@ -49,6 +55,20 @@ impl Response {
             body_bytes: 0,
             answer: None,
             started: false,
+            problem: Vec::new(),
+        }
+    }
+
+    /// The status, and what the server says of it.
+    pub fn problem(&self) -> String {
+        let status = self.answer.map_or(0, |answer| answer.status);
+        let text = String::from_utf8_lossy(&self.problem);
+        let words: Vec<&str> = text
+            .split(|c: char| c.is_whitespace() || c.is_control())
+            .collect();
+        match words.join(" ").trim() {
+            "" => format!("HTTP {status}"),
+            text => format!("HTTP {status}: {text}"),
         }
     }
 
@@ -103,7 +123,12 @@ impl Response {
         let here = left.min(self.buffer.len() as u64);
         self.body_bytes = self.body_bytes.saturating_add(here);
         self.part = if here == left { end } else { more(left - here) };
-        usize::try_from(here).unwrap_or(0)
+        let here = usize::try_from(here).unwrap_or(0);
+        if self.answer.is_some_and(|answer| answer.status >= 300) {
+            let room = PROBLEM_BYTES_MAX - self.problem.len();
+            self.problem.extend_from_slice(&self.buffer[..here.min(room)]);
+        }
+        here
     }
 
     fn head(&mut self) -> Result<usize, String> {
@@ -146,12 +171,15 @@ impl Response {
         } else {
             Part::UntilClose
         };
+        let exception_code =
+            header("x-clickhouse-exception-code").and_then(|value| value.trim().parse().ok());
         let seconds = header("retry-after").and_then(|value| value.trim().parse().ok());
         self.answer = Some(Answer {
             status,
             keep_alive: keep_alive && self.part != Part::UntilClose,
             // The form with a date is ignored: it needs a clock that agrees with the receiver's.
             retry_after: seconds.map(Duration::from_secs),
+            exception_code,
         });
         Ok(consumed)
     }
@@ -194,6 +222,7 @@ mod tests {
             status,
             keep_alive,
             retry_after: None,
+            exception_code: None,
         }
     }
 

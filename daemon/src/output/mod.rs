@@ -5,12 +5,15 @@
 //! descriptor in the loop and by [`Output::deadline`] when to be called again.
 
 mod backoff;
+mod clickhouse;
 mod counters;
 mod datagram;
 mod destination;
 mod file;
 mod http;
+mod http_headers;
 mod http_response;
+pub mod kafka;
 mod link;
 mod queue;
 mod registration;
@@ -23,7 +26,7 @@ mod transmission;
 mod transport;
 
 pub use counters::{Counters, DropReason, Tally};
-pub use destination::{Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
+pub use destination::{ClickhouseUrl, Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
 pub use tail::Tail;
 
 use crate::epoll::{Epoll, Event};
@@ -99,6 +102,10 @@ pub struct Options {
     pub tls_roots: Option<rustls::RootCertStore>,
     /// The executable that resolves names: its `main` calls [`resolve::child`].
     pub resolver: PathBuf,
+    /// What Kafka needs to know beside its brokers.
+    pub kafka: kafka::Settings,
+    /// File of header lines that go with every HTTP request: credentials.
+    pub http_headers_file: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -111,6 +118,8 @@ impl Default for Options {
             seed: 1,
             tls_roots: None,
             resolver: PathBuf::from("/proc/self/exe"),
+            kafka: kafka::Settings::default(),
+            http_headers_file: None,
         }
     }
 }
@@ -135,6 +144,7 @@ enum Kind {
     Datagram(datagram::Datagram),
     Stream(stream::Stream),
     Http(Box<http::Http>),
+    Kafka(Box<kafka::Kafka>),
 }
 
 /// Where messages go, and those that wait.
@@ -157,7 +167,7 @@ impl Output {
     ) -> Result<Output, OpenError> {
         let mut queue = Queue::new(options.queue_bytes_max);
         let kind = open_kind(destination, &options, epoll, &mut queue)
-            .map_err(|problem| OpenError(format!("output {destination}: {problem}")))?;
+            .map_err(|problem| OpenError(format!("output {}: {problem}", destination.public_name())))?;
         let mut output = Output { queue, kind };
         output.begin(epoll, now);
         Ok(output)
@@ -177,7 +187,7 @@ impl Output {
         now: Instant,
     ) -> Result<(), OpenError> {
         let kind = open_kind(destination, &options, epoll, &mut self.queue)
-            .map_err(|problem| OpenError(format!("output {destination}: {problem}")))?;
+            .map_err(|problem| OpenError(format!("output {}: {problem}", destination.public_name())))?;
         self.leave(epoll);
         self.kind = kind;
         self.queue.retry_front();
@@ -196,6 +206,7 @@ impl Output {
             Kind::Datagram(datagram) => datagram.begin(queue, epoll, now),
             Kind::Stream(stream) => stream.begin(queue, epoll, now),
             Kind::Http(http) => http.begin(queue, epoll, now),
+            Kind::Kafka(kafka) => kafka.begin(queue, epoll, now),
             Kind::Stdio(stdio) => {
                 queue.counters.connected = true;
                 if !queue.is_empty() {
@@ -226,29 +237,33 @@ impl Output {
             Kind::File(file) => file.sync(),
             Kind::Stream(stream) => stream.end(queue),
             Kind::Http(http) => http.end(queue),
+            Kind::Kafka(kafka) => kafka.end(queue),
         }
         queue.counters.connected = false;
     }
 
-    /// Takes a message: sends it, queues it, or drops the oldest for it.
-    pub fn offer(&mut self, message: Message, epoll: &Epoll, now: Instant) {
+    /// Takes messages: sends them, keeps them, or drops the oldest for them.
+    pub fn offer(&mut self, messages: Vec<Message>, epoll: &Epoll, now: Instant) {
         let queue = &mut self.queue;
-        if self
-            .kind
-            .message_bytes_max()
-            .is_some_and(|max| message.bytes.len() > max)
-        {
-            queue.counters.drop(&message, DropReason::TooLarge);
-            return;
+        let bytes_max = self.kind.message_bytes_max().unwrap_or(usize::MAX);
+        for message in messages {
+            match message.bytes.len() > bytes_max {
+                true => queue.counters.drop(&message, DropReason::TooLarge),
+                false => queue.push(message),
+            }
         }
-        queue.push(message);
         match &mut self.kind {
-            Kind::Null => queue.front_delivered(),
+            Kind::Null => {
+                while !queue.is_empty() {
+                    queue.front_delivered();
+                }
+            }
             Kind::Stdio(stdio) => stdio.offered(queue, epoll, now),
             Kind::File(file) => file.offered(queue, now),
             Kind::Datagram(datagram) => datagram.offered(queue, epoll, now),
             Kind::Stream(stream) => stream.offered(queue, epoll, now),
             Kind::Http(http) => http.offered(queue, epoll, now),
+            Kind::Kafka(kafka) => kafka.offered(queue, now),
         }
     }
 
@@ -261,6 +276,7 @@ impl Output {
             Kind::Datagram(datagram) => datagram.ready(event, queue, epoll, now),
             Kind::Stream(stream) => stream.ready(event, queue, epoll, now),
             Kind::Http(http) => http.ready(event, queue, epoll, now),
+            Kind::Kafka(kafka) => kafka.ready(event, queue, now),
         }
     }
 
@@ -274,6 +290,7 @@ impl Output {
             Kind::Datagram(datagram) => datagram.tick(queue, epoll, now),
             Kind::Stream(stream) => stream.tick(queue, epoll, now),
             Kind::Http(http) => http.tick(queue, epoll, now),
+            Kind::Kafka(kafka) => kafka.tick(queue, epoll, now),
         }
     }
 
@@ -286,6 +303,7 @@ impl Output {
             Kind::Datagram(datagram) => datagram.deadline(),
             Kind::Stream(stream) => stream.deadline(),
             Kind::Http(http) => http.deadline(),
+            Kind::Kafka(kafka) => kafka.deadline(),
         }
     }
 
@@ -299,6 +317,7 @@ impl Output {
             Kind::Datagram(datagram) => datagram.reopen(queue, epoll, now),
             Kind::Stream(stream) => stream.reopen(queue, epoll, now),
             Kind::Http(http) => http.reopen(queue, epoll, now),
+            Kind::Kafka(kafka) => kafka.reopen(queue, epoll, now),
         }
     }
 
@@ -311,9 +330,13 @@ impl Output {
     /// caller has given the output its time to become idle before, and offers nothing after.
     pub fn shutdown(&mut self) {
         let queue = &mut self.queue;
+        if let Kind::Kafka(kafka) = &mut self.kind {
+            // Only now is it known what it had delivered.
+            kafka.end(queue);
+        }
         queue.all_dropped(DropReason::Shutdown);
         match &mut self.kind {
-            Kind::Null | Kind::Datagram(_) => {}
+            Kind::Null | Kind::Datagram(_) | Kind::Kafka(_) => {}
             Kind::Stdio(stdio) => stdio.end(),
             Kind::File(file) => file.sync(),
             Kind::Stream(stream) => stream.end(queue),
@@ -337,6 +360,11 @@ impl Output {
         self.queue.is_full()
     }
 
+    /// Whether messages of so many bytes push none out.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.queue.has_room_for(bytes)
+    }
+
     /// Whether a message could be delivered right now.
     pub fn is_established(&self) -> bool {
         match &self.kind {
@@ -350,9 +378,9 @@ impl Output {
         self.queue.last_error.as_deref()
     }
 
-    /// Bytes that wait.
-    pub fn queued_bytes(&self) -> usize {
-        self.queue.bytes()
+    /// What waits.
+    pub fn queued(&self) -> Tally {
+        self.queue.queued()
     }
 
     /// The largest message that can be delivered, where the transport has a limit.
@@ -370,6 +398,7 @@ impl Kind {
     fn message_bytes_max(&self) -> Option<usize> {
         match self {
             Kind::Datagram(datagram) => Some(datagram.message_bytes_max()),
+            Kind::Kafka(kafka) => Some(kafka.message_bytes_max()),
             _ => None,
         }
     }
@@ -420,7 +449,11 @@ fn open_kind(
             Kind::Stream(stream::Stream::new(to_path(path, SockType::Stream)?, options))
         }
         Destination::Http(url) => Kind::Http(Box::new(http::Http::new(url, options)?)),
-        Destination::Kafka(_) => return Err("this build has no Kafka output yet".to_owned()),
+        Destination::Clickhouse(url) => Kind::Http(Box::new(http::Http::clickhouse(url, options)?)),
+        Destination::Kafka(brokers) => {
+            let name = destination.to_string();
+            Kind::Kafka(Box::new(kafka::Kafka::new(name, brokers, options)?))
+        }
     })
 }
 

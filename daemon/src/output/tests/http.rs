@@ -116,6 +116,7 @@ fn messages_are_posted_one_after_the_other_on_one_connection() {
             concat!("User-Agent: xtcp2/", env!("CARGO_PKG_VERSION")),
             "X-Xtcp2-Instance-Id: 7",
             &format!("X-Xtcp2-Envelope-Sequence: {sequence}"),
+            &format!("Idempotency-Key: {:016x}-{sequence}", 7),
         ] {
             assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
         }
@@ -293,4 +294,92 @@ fn https_does_not_talk_to_a_stranger() {
     driver.offer(message(0, 5));
     driver.run_until("two errors", |output| output.counters().errors >= 2);
     assert_eq!(driver.counters().delivered.messages, 0);
+}
+
+fn clickhouse(acts: &[Act]) -> (String, mpsc::Receiver<Request>) {
+    let (port, requests) = serve(acts.to_vec(), |stream| stream);
+    (
+        format!("clickhouse:http://127.0.0.1:{port}/xtcp.rows?user=u"),
+        requests,
+    )
+}
+
+#[test]
+fn an_insert_carries_the_identity_as_its_token_and_again_when_it_is_repeated() {
+    let no_table = "HTTP/1.1 404 Not Found\r\nX-ClickHouse-Exception-Code: 60\r\nContent-Length: 22\r\n\r\n\
+                    Code: 60. No table yet";
+    let garbage = "HTTP/1.1 400 Bad Request\r\nX-ClickHouse-Exception-Code: 33\r\nContent-Length: 0\r\n\r\n";
+    let (url, requests) = clickhouse(&[
+        Act::Answer(no_table),
+        Act::Close,
+        Act::Answer(OK),
+        Act::Answer(garbage),
+        Act::Answer(OK),
+    ]);
+    let mut driver = Driver::open(&url, Options::default());
+    for sequence in 1..=3 {
+        driver.offer(message(sequence, 5));
+    }
+    driver.run_until_idle();
+    let told = driver.output.last_error().unwrap();
+    assert_eq!(told, "HTTP 404: Code: 60. No table yet");
+    for sequence in [1, 1, 1, 2, 3] {
+        let request = next(&requests);
+        let line = request.head.lines().next().unwrap().to_owned();
+        assert!(
+            line.starts_with("POST /?query=INSERT%20INTO%20xtcp.rows%20FORMAT%20ProtobufList&"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with(&format!(
+                "&insert_deduplication_token={:016x}-{sequence} HTTP/1.1",
+                7
+            )),
+            "{line}"
+        );
+        assert!(
+            line.contains("&user=u&") && line.contains("&wait_end_of_query=1&"),
+            "{line}"
+        );
+        assert_eq!(request.body, message(sequence, 5).bytes);
+    }
+    let counters = driver.counters();
+    assert_eq!(
+        (
+            counters.delivered.messages,
+            counters.dropped(DropReason::Rejected).messages
+        ),
+        (2, 1)
+    );
+}
+
+#[test]
+fn headers_of_the_operator_go_with_each_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("headers");
+    std::fs::write(&file, "X-ClickHouse-User: xtcp\nX-ClickHouse-Key: secret\n").unwrap();
+    let (url, requests) = clickhouse(&[Act::Answer(OK), Act::Answer(OK)]);
+    let options = Options {
+        http_headers_file: Some(file.clone()),
+        ..Options::default()
+    };
+    let mut driver = Driver::open(&url, options);
+    driver.offer(message(1, 5));
+    driver.run_until_idle();
+    let head = next(&requests).head;
+    assert!(
+        head.contains("\r\nX-ClickHouse-User: xtcp\r\nX-ClickHouse-Key: secret\r\n"),
+        "{head}"
+    );
+    // A rotated key is in force after SIGHUP.
+    std::fs::write(&file, "X-ClickHouse-Key: other\n").unwrap();
+    let Driver { output, epoll, .. } = &mut driver;
+    output.reopen(epoll, Instant::now());
+    driver.offer(message(2, 5));
+    driver.run_until_idle();
+    let head = next(&requests).head;
+    assert!(
+        head.contains("\r\nX-ClickHouse-Key: other\r\n") && !head.contains("secret"),
+        "{head}"
+    );
 }

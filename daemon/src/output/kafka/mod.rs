@@ -1,0 +1,347 @@
+//! kafka:host:port[,host:port]: one Kafka message an envelope, its identity as the key.
+//!
+//! librdkafka does the protocol, in threads of its own: its main thread, and one for each bootstrap
+//! address and each broker of the metadata. Its events come to our loop through an eventfd.
+//!
+//! Delivered means acknowledged by all replicas in sync. Within one producer, idempotence keeps a
+//! message that librdkafka sends again from being in the topic twice. It ends with the producer: what
+//! was not acknowledged when a process ended, or when a broker's error was fatal, is sent again by the
+//! next producer, byte for byte, and its key tells a reader that it is the same.
+//!
+//! librdkafka holds some megabytes; what does not fit waits in our queue. Nothing times out.
+
+mod reach;
+mod reports;
+mod settings;
+
+pub use reach::{Reached, Unreached, reach};
+pub use settings::{Property, Settings};
+
+use super::{DropReason, HostPort, Options, backoff::Backoff, queue::Queue, registration::Registration};
+use crate::{
+    epoll::{Epoll, Event, Interest},
+    sys::kafka_queue::MainQueue,
+};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    producer::{BaseProducer, BaseRecord, Producer, PurgeConfig},
+};
+use reports::{Report, Reports};
+use std::time::{Duration, Instant};
+
+/// Handed over before the loop gets its turn again: some milliseconds of copying, and of reading from
+/// the spool.
+const BYTES_PER_TURN: usize = 4 << 20;
+/// How long the end of a producer may take to say what became of its messages. It has them all in hand,
+/// so this is no wait for a broker.
+const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A producer. The fields are dropped in this order: the queue before its client, and the descriptor,
+/// which the client's threads write to, last.
+struct Connection {
+    events: MainQueue,
+    producer: BaseProducer<Reports>,
+    wake: EventFd,
+}
+
+impl Connection {
+    fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, String> {
+        let config = settings.client_config(brokers)?;
+        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let wake = EventFd::from_value_and_flags(0, flags).map_err(|errno| errno.to_string())?;
+        let producer =
+            BaseProducer::from_config_and_context(&config, Reports::default()).map_err(without_value)?;
+        let events = MainQueue::of(producer.client(), &wake).ok_or("librdkafka has no event queue")?;
+        Ok(Connection {
+            events,
+            producer,
+            wake,
+        })
+    }
+
+    /// All that happened since the last call.
+    fn serve(&self) -> Vec<Report> {
+        // Before the queue: what comes behind it fires again.
+        let _ = self.wake.read();
+        let mut reports = Vec::new();
+        while !self.events.is_empty() {
+            // Serves one event, of which a delivery report may hold many messages.
+            self.producer.poll(Duration::ZERO);
+            reports.append(&mut self.producer.context().take());
+        }
+        reports
+    }
+}
+
+/// A producer of one topic.
+pub(super) struct Kafka {
+    name: String,
+    brokers: Vec<HostPort>,
+    settings: Settings,
+    connection: Option<Connection>,
+    registration: Registration,
+    backoff: Backoff,
+    /// Nothing is handed over before then.
+    retry_at: Option<Instant>,
+    /// The turn ended, and more can be handed over in the next one.
+    more_at: Option<Instant>,
+    rejection_logged: bool,
+}
+
+impl std::fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kafka")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kafka {
+    pub fn new(name: String, brokers: &[HostPort], options: &Options) -> Result<Kafka, String> {
+        Ok(Kafka {
+            name,
+            brokers: brokers.to_vec(),
+            connection: Some(Connection::open(brokers, &options.kafka)?),
+            settings: options.kafka.clone(),
+            registration: Registration::default(),
+            backoff: Backoff::new(options.seed),
+            retry_at: None,
+            more_at: None,
+            rejection_logged: false,
+        })
+    }
+
+    pub fn message_bytes_max(&self) -> usize {
+        self.settings.message_bytes_max()
+    }
+
+    pub fn begin(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        if self.connection.is_none() {
+            match Connection::open(&self.brokers, &self.settings) {
+                Ok(connection) => self.connection = Some(connection),
+                Err(error) => return self.failed(&error, queue, now),
+            }
+        }
+        if let Some(connection) = &self.connection
+            && let Err(error) = self.registration.enter(epoll, &connection.wake, Interest::READ)
+        {
+            return self.failed(&error.to_string(), queue, now);
+        }
+        self.hand_over(queue, now);
+    }
+
+    pub fn offered(&mut self, queue: &mut Queue, now: Instant) {
+        if self.retry_at.is_none() {
+            self.hand_over(queue, now);
+        }
+    }
+
+    pub fn ready(&mut self, event: &Event, queue: &mut Queue, now: Instant) {
+        if self.registration.is_current(event) {
+            self.serve(queue, now);
+        }
+    }
+
+    pub fn tick(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        if self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.retry_at = None;
+        match self.connection {
+            Some(_) => self.hand_over(queue, now),
+            None => self.begin(queue, epoll, now),
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.retry_at.or(self.more_at)
+    }
+
+    /// A new producer, with secrets as they are in their files now; unless messages are on their way:
+    /// they might be in the topic twice then, for nothing. librdkafka resolves names by itself.
+    pub fn reopen(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        let in_flight = self
+            .connection
+            .as_ref()
+            .map_or(0, |c| c.producer.in_flight_count());
+        if in_flight == 0 {
+            self.end(queue);
+            self.retry_at = None;
+            self.begin(queue, epoll, now);
+        }
+    }
+
+    /// Ends the producer; what it had not delivered waits again.
+    pub fn end(&mut self, queue: &mut Queue) {
+        self.registration.leave();
+        self.more_at = None;
+        queue.counters.connected = false;
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        connection
+            .producer
+            .purge(PurgeConfig::default().queue().inflight());
+        // Serves the queue until everything was reported.
+        let _ = connection.producer.flush(PURGE_TIMEOUT);
+        for report in connection.producer.context().take() {
+            self.account(&report, queue);
+        }
+    }
+
+    fn serve(&mut self, queue: &mut Queue, now: Instant) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let mut failure = None;
+        for report in connection.serve() {
+            failure = self.account(&report, queue).or(failure);
+            if let Report::Error {
+                code: Code::Fatal,
+                reason,
+            } = &report
+            {
+                // The client is of no use any more: what it has is handed to the next one.
+                self.end(queue);
+                return self.failed(reason, queue, now);
+            }
+        }
+        match failure {
+            Some(error) => self.failed(&error, queue, now),
+            None => self.offered(queue, now),
+        }
+    }
+
+    /// Puts a report into the books. Returns what is to be waited for before the next attempt.
+    fn account(&mut self, report: &Report, queue: &mut Queue) -> Option<String> {
+        match report {
+            Report::Delivered(ticket) => {
+                queue.delivered(*ticket);
+                queue.counters.connected = true;
+                self.rejection_logged = false;
+                if !self.backoff.is_reset() {
+                    log::info!("output {}: delivering again", self.name);
+                    self.backoff.reset();
+                }
+                None
+            }
+            Report::Failed {
+                ticket,
+                code,
+                possibly_persisted,
+            } => {
+                queue.counters.possibly_persisted += u64::from(*possibly_persisted);
+                match verdict(*code) {
+                    Verdict::Drop(reason) => {
+                        if !std::mem::replace(&mut self.rejection_logged, true) {
+                            log::error!("output {}: {code}; messages it refuses are dropped", self.name);
+                        }
+                        queue.dropped(*ticket, reason);
+                        None
+                    }
+                    Verdict::GivenBack => {
+                        queue.retry(*ticket);
+                        None
+                    }
+                    Verdict::Again => {
+                        queue.retry(*ticket);
+                        Some(code.to_string())
+                    }
+                }
+            }
+            Report::Error { code, reason } => {
+                queue.counters.errors += 1;
+                queue.last_error = Some(reason.clone());
+                if *code == Code::AllBrokersDown {
+                    queue.counters.connected = false;
+                }
+                // librdkafka goes on by itself; only the log is to know, once in an outage.
+                if self.backoff.is_reset() {
+                    self.backoff.next_wait();
+                    log::warn!("output {}: {reason}", self.name);
+                }
+                None
+            }
+            Report::Brokers { known, up } => {
+                queue.counters.brokers = *known;
+                queue.counters.brokers_up = *up;
+                queue.counters.connected = *up > 0;
+                None
+            }
+        }
+    }
+
+    /// Gives librdkafka what it has room for.
+    fn hand_over(&mut self, queue: &mut Queue, now: Instant) {
+        self.more_at = None;
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let mut budget = BYTES_PER_TURN;
+        while let Some((ticket, message)) = queue.next_waiting() {
+            if budget == 0 {
+                self.more_at = Some(now);
+                return;
+            }
+            budget = budget.saturating_sub(message.bytes.len());
+            let key = message.identity.to_string();
+            let record = BaseRecord::with_opaque_to(&self.settings.topic, ticket)
+                .key(&key)
+                .payload(&message.bytes);
+            let sent = connection.producer.send(record).map_err(|(error, _)| error);
+            match sent.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown)) {
+                Ok(()) => queue.begun(ticket),
+                // A delivery report makes room; without one on its way the message fits nowhere.
+                Err(Code::QueueFull) if connection.producer.in_flight_count() > 0 => return,
+                Err(Code::QueueFull) => queue.dropped(ticket, DropReason::TooLarge),
+                Err(code) => match verdict(code) {
+                    Verdict::Drop(reason) => queue.dropped(ticket, reason),
+                    Verdict::GivenBack | Verdict::Again => return self.failed(&code.to_string(), queue, now),
+                },
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &str, queue: &mut Queue, now: Instant) {
+        queue.counters.errors += 1;
+        queue.last_error = Some(error.to_owned());
+        let first = self.backoff.is_reset();
+        let wait = self.backoff.next_wait();
+        if first {
+            log::warn!("output {}: {error}; next try in {wait:?}", self.name);
+        }
+        self.retry_at = Some(now + wait);
+    }
+}
+
+/// What went wrong with a client, without the value of a property: it may be a secret.
+fn without_value(error: KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, problem, name, _) => format!("property {name}: {problem}"),
+        error => error.to_string(),
+    }
+}
+
+/// What becomes of a message that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It would be refused again.
+    Drop(DropReason),
+    /// We took it back ourselves.
+    GivenBack,
+    /// After a while: the operator or the cluster can mend it.
+    Again,
+}
+
+fn verdict(code: Code) -> Verdict {
+    match code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => Verdict::Drop(DropReason::TooLarge),
+        Code::InvalidMessage | Code::InvalidRecord | Code::UnsupportedCompressionType => {
+            Verdict::Drop(DropReason::Rejected)
+        }
+        Code::PurgeQueue | Code::PurgeInflight => Verdict::GivenBack,
+        _ => Verdict::Again,
+    }
+}
