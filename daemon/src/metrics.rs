@@ -126,7 +126,11 @@ pub fn render(snapshot: &Snapshot<'_>, text: &mut String) -> fmt::Result {
     let build = Info::new([("version", VERSION), ("commit", COMMIT)]);
     registry.register("build", "Version of the program", build);
     let instance = Info::new([("instance_id", format!("{:016x}", snapshot.instance_id))]);
-    registry.register("instance", "This run of the program; instance_id of its rows, in hexadecimal", instance);
+    registry.register(
+        "instance",
+        "This run of the program; instance_id of its rows, in hexadecimal",
+        instance,
+    );
     registry.register_with_unit(
         "poll_duration",
         "From the start of a poll to its end",
