@@ -5,7 +5,7 @@
 //!
 //! | entry | bytes |
 //! | --- | --- |
-//! | 0 | "PROD" or "DROP" |
+//! | 0 | "PROD", "FIND" (as PROD, but found at a start) or "DROP" |
 //! | 4 | CRC-32 of all other bytes |
 //! | 8 | instance id |
 //! | 16 | envelope sequence |
@@ -115,18 +115,23 @@ pub fn read(spool_dir: &Path) -> io::Result<Vec<Entry>> {
 pub(super) struct Slot {
     pub entry: Entry,
     pub position: Position,
+    /// Written when its record was taken. A record found at a start may be one of a batch that a power cut
+    /// tore, so that nothing is known of those before it.
+    pub taken: bool,
 }
 
 const PRODUCED: &[u8; 4] = b"PROD";
+const FOUND: &[u8; 4] = b"FIND";
 const DROPPED: &[u8; 4] = b"DROP";
 
 impl Slot {
     pub fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         let entry = &self.entry;
-        bytes[..4].copy_from_slice(match entry.kind {
-            EventKind::Produced => PRODUCED,
-            EventKind::Dropped => DROPPED,
+        bytes[..4].copy_from_slice(match (entry.kind, self.taken) {
+            (EventKind::Produced, true) => PRODUCED,
+            (EventKind::Produced, false) => FOUND,
+            (EventKind::Dropped, _) => DROPPED,
         });
         let longs = [
             entry.identity.instance_id.to_le_bytes(),
@@ -151,7 +156,7 @@ impl Slot {
 
     pub fn parse(bytes: &[u8; ENTRY_BYTES]) -> Option<Slot> {
         let kind = match bytes.first_chunk()? {
-            PRODUCED => EventKind::Produced,
+            PRODUCED | FOUND => EventKind::Produced,
             DROPPED => EventKind::Dropped,
             _ => return None,
         };
@@ -175,6 +180,7 @@ impl Slot {
                 segment: u32_at(bytes, 56),
                 offset: u64::from(u32_at(bytes, 60)) * ALIGNMENT as u64,
             },
+            taken: bytes.starts_with(PRODUCED),
         })
     }
 }
@@ -254,7 +260,8 @@ impl<F> Journal<F> {
             allocated: 0,
             file_bytes_max,
             unwritten: VecDeque::new(),
-            dirty: false,
+            // What an instance that was killed wrote may not be on the disk yet.
+            dirty: true,
             lost: 0,
         }
     }
@@ -280,14 +287,8 @@ impl<F> Journal<F> {
             if self.end + ENTRY_BYTES as u64 > self.file_bytes_max {
                 self.rotate(disk)?;
             }
-            let file = match &mut self.file {
-                Some(file) => file,
-                none => {
-                    let file = open_or_make(disk)?;
-                    self.allocated = disk.bytes(&file)?;
-                    none.insert(file)
-                }
-            };
+            self.opened(disk)?;
+            let Some(file) = &self.file else { break };
             if self.end + ENTRY_BYTES as u64 > self.allocated {
                 let ahead = ALLOCATE_BYTES.min(self.file_bytes_max - self.end);
                 // Without it the file grows entry by entry.
@@ -306,14 +307,26 @@ impl<F> Journal<F> {
 
     /// Returns when all that was written would survive a power cut.
     pub fn sync<D: Disk<File = F>>(&mut self, disk: &D) -> io::Result<()> {
-        if let Some(file) = &self.file
-            && self.dirty
-        {
-            // A second try would succeed without writing anything: what failed is in doubt for good.
-            self.dirty = false;
-            disk.sync_data(file)?;
+        if !self.dirty {
+            return Ok(());
         }
-        Ok(())
+        let file = self.opened(disk)?;
+        let synced = disk.sync_data(file);
+        // A second try would succeed without writing anything: what failed is in doubt for good.
+        self.dirty = false;
+        synced
+    }
+
+    fn opened<D: Disk<File = F>>(&mut self, disk: &D) -> io::Result<&F> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let file = open_or_make(disk)?;
+                self.allocated = disk.bytes(&file)?;
+                file
+            }
+        };
+        Ok(self.file.insert(file))
     }
 
     fn rotate<D: Disk<File = F>>(&mut self, disk: &D) -> io::Result<()> {

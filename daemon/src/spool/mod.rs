@@ -357,11 +357,11 @@ impl<D: Disk> Spool<D> {
     fn carry_out(&mut self, number: u32, verdict: &Verdict, waiting: &mut Vec<Kept>) {
         for found in &verdict.unknown {
             let kept = Kept::of(&found.header, number, found.offset);
-            self.journal_append(EventKind::Produced, &kept);
+            self.journal_append(EventKind::Produced, &kept, false);
         }
         for found in &verdict.given_up {
             let kept = Kept::of(&found.header, number, found.offset);
-            self.journal_append(EventKind::Dropped, &kept);
+            self.journal_append(EventKind::Dropped, &kept, true);
         }
         for slot in &verdict.lost {
             let entry = Entry {
@@ -437,7 +437,7 @@ impl<D: Disk> Spool<D> {
                 for kept in &kept {
                     self.counters.appended_messages += 1;
                     self.counters.appended_rows += u64::from(kept.rows);
-                    self.journal_append(EventKind::Produced, kept);
+                    self.journal_append(EventKind::Produced, kept, true);
                 }
                 Ok(kept)
             }
@@ -601,7 +601,7 @@ impl<D: Disk> Spool<D> {
 
     /// The message will never be delivered and leaves; the journal knows.
     pub fn give_up(&mut self, kept: Kept) {
-        self.journal_append(EventKind::Dropped, &kept);
+        self.journal_append(EventKind::Dropped, &kept, true);
         self.leave(&kept, State::GivenUp);
     }
 
@@ -642,6 +642,7 @@ impl<D: Disk> Spool<D> {
                 time_ns: self.disk.realtime_ns(),
             },
             position: Position::MEMORY,
+            taken: true,
         };
         let written = self.journal.append(&self.disk, slot);
         self.note("journal", written);
@@ -745,11 +746,14 @@ impl<D: Disk> Spool<D> {
                 if let Some(segment) = self.segments.remove(&number) {
                     self.segments_bytes -= segment.bytes;
                 }
+                // Where the disk was full, there is room for it now.
+                let written = self.journal.flush(&self.disk);
+                self.note("journal", written);
             }
         }
     }
 
-    fn journal_append(&mut self, kind: EventKind, kept: &Kept) {
+    fn journal_append(&mut self, kind: EventKind, kept: &Kept, taken: bool) {
         let slot = Slot {
             entry: Entry {
                 kind,
@@ -760,6 +764,7 @@ impl<D: Disk> Spool<D> {
                 time_ns: self.disk.realtime_ns(),
             },
             position: kept.position,
+            taken,
         };
         let written = self.journal.append(&self.disk, slot);
         self.note("journal", written);

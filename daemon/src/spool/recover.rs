@@ -44,13 +44,19 @@ impl Known {
         }
     }
 
+    /// Whether a record lies in that part of the segment.
+    fn any(&self, segment: u32, offsets: Range<u64>) -> bool {
+        let at = |offset| Position { segment, offset };
+        let mut there = self.produced.range(at(offsets.start)..at(offsets.end));
+        there.next().is_some()
+    }
+
     /// Whether a record that was taken lies in that part of the segment.
     fn any_taken(&self, segment: u32, offsets: Range<u64>) -> bool {
         let at = |offset| Position { segment, offset };
         self.produced
             .range(at(offsets.start)..at(offsets.end))
-            .next()
-            .is_some()
+            .any(|(_, slot)| slot.taken)
     }
 }
 
@@ -59,8 +65,8 @@ impl Known {
 pub(super) struct Remains {
     pub number: u32,
     /// Records with a right header, and whether their payload is whole. Looked at only for those that
-    /// wait and the journal does not know; of the others it is taken for granted here, and looked at
-    /// when they are read.
+    /// wait and of which the journal does not say that they were taken; of the others it is taken for
+    /// granted here, and looked at when they are read.
     pub records: Vec<(Found, bool)>,
     /// Where there should be records.
     pub damaged: Vec<Range<u64>>,
@@ -94,10 +100,14 @@ pub(super) fn judge(remains: &Remains, known: &Known) -> Verdict {
             offset: found.offset,
         };
         if !whole {
-            // Not known itself: then a taken record behind it tells, as the end of a segment alone is
+            // If it is not known itself, a taken record behind it tells, as the end of a segment alone is
             // ever torn.
             let behind = found.offset + 1..u64::MAX;
-            if known.any_taken(number, behind) {
+            if let Some(slot) = known.produced.get(&position) {
+                if !known.dropped.contains(&slot.entry.identity) {
+                    verdict.lost.push(*slot);
+                }
+            } else if known.any_taken(number, behind) {
                 verdict.unknown.push(*found);
                 verdict.given_up.push(*found);
                 verdict.lost_nameless += 1;
@@ -117,7 +127,7 @@ pub(super) fn judge(remains: &Remains, known: &Known) -> Verdict {
         }
     }
     for range in &remains.damaged {
-        if known.any_taken(number, range.clone()) {
+        if known.any(number, range.clone()) {
             continue; // Below, by name.
         }
         match known.any_taken(number, range.end..u64::MAX) {
