@@ -296,9 +296,11 @@ impl<D: Disk> Spool<D> {
         let mut records = Vec::new();
         let mut payload = Vec::new();
         for found in scan.records {
-            let taken =
-                known.produced.contains_key(&at(found.offset)) || found.header.state != State::Waiting;
-            let whole = taken || {
+            let taken = known
+                .produced
+                .get(&at(found.offset))
+                .is_some_and(|slot| slot.taken);
+            let whole = taken || found.header.state != State::Waiting || {
                 payload.clear();
                 payload.resize(found.header.payload_bytes as usize, 0);
                 read(found.offset + RECORD_HEADER_BYTES as u64, &mut payload);
