@@ -47,8 +47,8 @@ const VERSION: u32 = 1;
 /// Of a record; no byte of it is one that text or small numbers are full of.
 pub const RECORD_MAGIC: [u8; 4] = [0xf5, 0xc3, 0x9e, 0xd1];
 
-/// What becomes of a record. Each two differ in at least two bytes wholly: one flipped byte makes none
-/// into another, and what is no state counts as waiting, so that no damage here loses a record.
+/// What becomes of a record. Each two differ in every byte: no flipped byte and no torn write makes one of
+/// them into another, and what is no state counts as waiting, so that no damage here loses a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// To be delivered.
@@ -61,7 +61,7 @@ pub enum State {
 
 const WAITING: u32 = 0x3c5a_96e1;
 const ACKNOWLEDGED: u32 = !WAITING;
-const GIVEN_UP: u32 = WAITING ^ 0x0000_ffff;
+const GIVEN_UP: u32 = WAITING ^ 0x0f0f_0f0f;
 
 impl State {
     /// As it lies on the disk.

@@ -99,7 +99,7 @@ impl Run {
 
     fn append(&mut self) {
         let count = 1 + self.random.below(4);
-        let most = if self.seed % 16 < 2 { 150_000 } else { 3_000 };
+        let most = if self.seed % 64 < 2 { 150_000 } else { 3_000 };
         let first = self.offered.len() as u64;
         let batch: Vec<Message> = (first..first + count)
             .map(|sequence| message(sequence, self.random.below(most) as usize))
