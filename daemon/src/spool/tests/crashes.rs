@@ -34,6 +34,8 @@ struct Run {
     spool: Option<Spool<SimulatedDisk>>,
     kept: VecDeque<Kept>,
     offered: Vec<(Message, Fate)>,
+    /// What was ever refused.
+    refused: BTreeSet<u64>,
 }
 
 impl Run {
@@ -49,6 +51,7 @@ impl Run {
             spool: Some(spool),
             kept: VecDeque::new(),
             offered: Vec::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Run {
             }
             Err(error) => {
                 assert!(self.faulty, "seed {}: {error}", self.seed);
+                self.refused.extend(first..first + count);
                 Fate::Refused
             }
         };
@@ -204,10 +208,8 @@ impl Run {
         }
         // What was refused, came back at a start, and went with the next power cut, as a failed fdatasync
         // had forgotten it: counted as any other loss.
-        let is_gone_again = |(sequence, (_, fate)): &(u64, &(Message, Fate))| {
-            *fate == Fate::Refused && produced.contains(sequence) && !waiting.contains(sequence)
-        };
-        let gone_again = (0..).zip(&self.offered).filter(is_gone_again).count() as u64;
+        let is_gone_again = |sequence: &&u64| produced.contains(sequence) && !waiting.contains(sequence);
+        let gone_again = self.refused.iter().filter(is_gone_again).count() as u64;
         assert!(self.faulty || gone_again == 0, "seed {seed}");
         assert!(
             counters.corrupt_records <= gone_again,
@@ -233,10 +235,9 @@ impl Run {
             }
         }
         for kept in &found {
-            let fate = self.fate(kept.identity);
-            if *fate == Fate::Left {
-                *fate = Fate::Taken; // It is back, and durable as it was.
-            }
+            // It is back, and as durable as it was.
+            let was_refused = self.refused.contains(&kept.identity.envelope_sequence);
+            *self.fate(kept.identity) = if was_refused { Fate::Refused } else { Fate::Taken };
         }
         self.kept = found.into();
         self.spool = Some(spool);
