@@ -8,36 +8,27 @@
 //!
 //! Calls take as long as the disk does. docs/spool.md has the promises and the formats.
 
+mod append;
 mod disk;
 pub mod journal;
 mod real_disk;
 mod recover;
 pub mod scan;
 pub mod segment;
+mod start;
 
 pub use disk::Disk;
 pub use real_disk::RealDisk;
 
 use crate::output::{Identity, Message};
 use journal::{Entry, EventKind, Journal, Slot};
-use recover::{Known, Remains, Verdict, judge};
-use scan::{Found, scan};
-use segment::{
-    FORMAT_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, STATE_OFFSET, State,
-    segment_header, stride,
-};
+use segment::{RECORD_HEADER_BYTES, RecordHeader, STATE_OFFSET, State};
 use std::{
     collections::BTreeMap,
     fmt,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
-
-/// Of a segment, unless one batch is larger: what a damaged folder costs to scan, and the step in which
-/// room comes back.
-const SEGMENT_BYTES_MAX: u64 = 8 << 20;
-/// With small bounds the steps are smaller: so many segments share the bound.
-const SEGMENTS_MIN: u64 = 8;
 
 /// The journal's two files share an eighth of the bound, up to 16 MiB each: 262,144 entries.
 const JOURNAL_SHARE: u64 = 16;
@@ -213,346 +204,6 @@ impl Spool<RealDisk> {
 }
 
 impl<D: Disk> Spool<D> {
-    /// As [`Spool::open`], on a disk that is open and locked.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn recover(disk: D, options: &Options) -> Result<(Spool<D>, Vec<Kept>), OpenError> {
-        let wrong = |what: &dyn fmt::Display| OpenError::new(&options.dir, what);
-        let format_bytes = options.format.len();
-        if format_bytes > FORMAT_BYTES_MAX || options.format.contains('\0') {
-            return Err(wrong(&format_args!(
-                "format: expected up to {FORMAT_BYTES_MAX} bytes, got {format_bytes}"
-            )));
-        }
-        if options.bytes_max < BYTES_MAX_MIN {
-            let got = options.bytes_max;
-            return Err(wrong(&format_args!(
-                "bound: expected at least {BYTES_MAX_MIN} bytes, got {got}"
-            )));
-        }
-        let unreadable = |what: &str, error: io::Error| wrong(&format_args!("{what}: {error}"));
-        let names = disk.list().map_err(|error| unreadable("the folder", error))?;
-        let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
-        numbers.sort_unstable();
-        let mut known = Known::default();
-        let mut counters = Counters::default();
-        let is_there = |number| numbers.binary_search(&number).is_ok();
-        let journal_end = journal::visit(&disk, &mut counters.io_errors, |slot| known.add(slot, is_there))
-            .map_err(|error| unreadable("journal", error))?;
-
-        let last_number = numbers.last().copied().unwrap_or(0).max(known.segment_max);
-        let mut spool = Spool {
-            disk,
-            folder: options.dir.clone(),
-            format: options.format.clone(),
-            format_crc: crc32fast::hash(options.format.as_bytes()),
-            bytes_max: options.bytes_max,
-            segments: BTreeMap::new(),
-            segments_bytes: 0,
-            next_number: last_number.saturating_add(1),
-            active: None,
-            visited: None,
-            journal: Journal::new(journal_end, journal_file_bytes_max(options.bytes_max)),
-            counters,
-            degraded: false,
-            last_error: None,
-        };
-        let mut judged = Vec::new();
-        for number in numbers {
-            match spool.look_at(number, &known) {
-                Ok((format, remains)) => judged.push((number, format, judge(&remains, &known))),
-                // It is left alone: the next start may find it readable.
-                Err(error) => spool.failed(&format!("{}, which is left alone", segment_name(number)), &error),
-            }
-        }
-        // Before anything is changed.
-        spool.refuse_other_formats(&judged)?;
-        let mut waiting = Vec::new();
-        for (number, _, verdict) in &judged {
-            spool.carry_out(*number, verdict, &mut waiting);
-        }
-        let synced = spool.journal.sync(&spool.disk);
-        spool.note("journal: fdatasync", synced);
-        let synced = spool.disk.sync_folder();
-        spool.note("fsync of the folder", synced);
-        spool.discard_empty();
-        Ok((spool, waiting))
-    }
-
-    /// Reads a segment, deciding nothing.
-    fn look_at(&mut self, number: u32, known: &Known) -> io::Result<(Option<String>, Remains)> {
-        let file = self.disk.open(&segment_name(number))?;
-        let bytes = self.disk.bytes(&file)?;
-        self.segments.insert(number, Segment { bytes, waiting: 0 });
-        self.segments_bytes += bytes;
-        let (disk, io_errors) = (&self.disk, &mut self.counters.io_errors);
-        let mut read = |offset, buffer: &mut [u8]| read_or_zeros(disk, &file, buffer, offset, io_errors);
-        let scan = scan(number, bytes, &mut read);
-        let at = |offset| Position {
-            segment: number,
-            offset,
-        };
-        let mut records = Vec::new();
-        let mut payload = Vec::new();
-        for found in scan.records {
-            let taken = known
-                .produced
-                .get(&at(found.offset))
-                .is_some_and(|slot| slot.taken);
-            let whole = taken || found.header.state != State::Waiting || {
-                payload.clear();
-                payload.resize(found.header.payload_bytes as usize, 0);
-                read(found.offset + RECORD_HEADER_BYTES as u64, &mut payload);
-                crc32fast::hash(&payload) == found.header.payload_crc
-            };
-            records.push((found, whole));
-        }
-        let mut states_of_missing = Vec::new();
-        for (position, slot) in known.produced.range(at(0)..=at(u64::MAX)) {
-            let is_found = |(found, _): &(Found, bool)| found.offset.cmp(&position.offset);
-            if records.binary_search_by(is_found).is_ok() {
-                continue;
-            }
-            let mut state = [0; 4];
-            let place = position.offset + STATE_OFFSET;
-            if place + 4 <= bytes {
-                read(place, &mut state);
-            }
-            states_of_missing.push((*slot, State::from_bytes(state)));
-        }
-        let remains = Remains {
-            number,
-            records,
-            damaged: scan.damaged,
-            states_of_missing,
-        };
-        Ok((scan.format, remains))
-    }
-
-    fn refuse_other_formats(&self, judged: &[(u32, Option<String>, Verdict)]) -> Result<(), OpenError> {
-        let mut messages = 0_u64;
-        let mut name = None;
-        for (_, format, verdict) in judged {
-            let is_other = |found: &&Found| found.header.format_crc != self.format_crc;
-            let others = verdict.waiting.iter().filter(is_other).count() as u64;
-            if others > 0 && name.is_none() {
-                name.clone_from(format);
-            }
-            messages += others;
-        }
-        if messages == 0 {
-            return Ok(());
-        }
-        let (ours, theirs) = (
-            &self.format,
-            name.as_deref().unwrap_or("of which no name is left"),
-        );
-        let what = format_args!(
-            "{messages} messages wait in the format {theirs}, expected {ours}: start once with --marshal \
-             {theirs} to deliver them, or empty the folder to give them up"
-        );
-        Err(OpenError::new(&self.folder, what))
-    }
-
-    /// Writes down what was found, so that it is found again.
-    fn carry_out(&mut self, number: u32, verdict: &Verdict, waiting: &mut Vec<Kept>) {
-        for found in &verdict.unknown {
-            let kept = Kept::of(&found.header, number, found.offset);
-            self.journal_append(EventKind::Produced, &kept, false);
-        }
-        for found in &verdict.given_up {
-            let kept = Kept::of(&found.header, number, found.offset);
-            self.journal_append(EventKind::Dropped, &kept, true);
-        }
-        for slot in &verdict.lost {
-            let entry = Entry {
-                kind: EventKind::Dropped,
-                time_ns: self.disk.realtime_ns(),
-                ..slot.entry
-            };
-            let slot = Slot { entry, ..*slot };
-            self.counters.corrupt_rows += u64::from(entry.rows);
-            let written = self.journal.append(&self.disk, slot);
-            self.note("journal", written);
-        }
-        let lost = verdict.lost.len() as u64 + verdict.lost_nameless;
-        if lost > 0 {
-            let (folder, name) = (self.folder.display(), segment_name(number));
-            log::error!("spool {folder}: {name}: {lost} damaged records, whose rows are lost");
-        }
-        self.counters.corrupt_records += lost;
-        self.counters.torn_records += verdict.torn;
-        self.counters.recovered_messages += verdict.waiting.len() as u64;
-        for found in &verdict.waiting {
-            self.counters.recovered_rows += u64::from(found.header.rows);
-            waiting.push(Kept::of(&found.header, number, found.offset));
-        }
-        if let Some(segment) = self.segments.get_mut(&number) {
-            segment.waiting = verdict.waiting.len();
-        }
-        // A kill may have come between a write and its fdatasync.
-        if !verdict.unknown.is_empty() {
-            let synced = match self.disk.open(&segment_name(number)) {
-                Ok(file) => self.disk.sync_data(&file),
-                Err(error) => Err(error),
-            };
-            self.note("fdatasync of a recovered segment", synced);
-        }
-    }
-
-    /// Takes a message: when this returns, it survives kill -9 and a power cut.
-    ///
-    /// # Errors
-    /// As [`Spool::append_all`].
-    pub fn append(&mut self, message: &Message) -> io::Result<Kept> {
-        let mut kept = self.append_all(std::slice::from_ref(message))?;
-        kept.pop()
-            .ok_or_else(|| io::Error::other("expected one message to be kept, got none"))
-    }
-
-    /// Takes messages, all with one fdatasync; in their order.
-    ///
-    /// # Errors
-    /// What the disk says; or StorageFull when there is no [room](Spool::room_for), which is not the
-    /// disk's fault and does not count as degraded. Then none of them is taken.
-    pub fn append_all(&mut self, messages: &[Message]) -> io::Result<Vec<Kept>> {
-        if messages.is_empty() {
-            return Ok(Vec::new());
-        }
-        let batch_bytes = batch_bytes(messages.iter().map(|message| message.bytes.len()));
-        if !self.has_room(batch_bytes) {
-            // One that could not be removed when it became empty?
-            self.discard_empty();
-        }
-        if !self.has_room(batch_bytes) {
-            self.counters.refused_messages += messages.len() as u64;
-            let (used, max) = (self.segments_bytes, self.segments_bytes_max());
-            let what = format!("{batch_bytes} bytes more: expected up to {max} in segments, got {used}");
-            return Err(io::Error::new(ErrorKind::StorageFull, what));
-        }
-        match self.try_append(messages, batch_bytes) {
-            Ok(kept) => {
-                if std::mem::take(&mut self.degraded) {
-                    log::info!("spool {}: taking messages again", self.folder.display());
-                }
-                for kept in &kept {
-                    self.counters.appended_messages += 1;
-                    self.counters.appended_rows += u64::from(kept.rows);
-                    self.journal_append(EventKind::Produced, kept, true);
-                }
-                Ok(kept)
-            }
-            Err(error) => {
-                self.counters.refused_messages += messages.len() as u64;
-                if !std::mem::replace(&mut self.degraded, true) {
-                    log::error!(
-                        "spool {}: {error}; messages are kept in memory only",
-                        self.folder.display()
-                    );
-                }
-                self.failed("append", &error);
-                Err(error)
-            }
-        }
-    }
-
-    fn try_append(&mut self, messages: &[Message], batch_bytes: u64) -> io::Result<Vec<Kept>> {
-        let (number, file) = match self.active.take() {
-            Some((number, file)) if self.fits_active(number, batch_bytes) => (number, file),
-            _ => {
-                // First, as the one that was active may have to go for the new one.
-                self.discard_empty();
-                self.begin_segment()?
-            }
-        };
-        let start = self.segments.get(&number).map_or(0, |segment| segment.bytes);
-        match self.write_batch(number, &file, start, messages) {
-            Ok(kept) => {
-                if let Some(segment) = self.segments.get_mut(&number) {
-                    segment.bytes += batch_bytes;
-                    segment.waiting += kept.len();
-                    self.segments_bytes += batch_bytes;
-                }
-                self.active = Some((number, file));
-                Ok(kept)
-            }
-            Err(error) => {
-                self.abandon(number, &file, start, batch_bytes);
-                Err(error)
-            }
-        }
-    }
-
-    fn fits_active(&self, number: u32, batch_bytes: u64) -> bool {
-        let segment_bytes_max = SEGMENT_BYTES_MAX.min(self.segments_bytes_max() / SEGMENTS_MIN);
-        self.segments.get(&number).is_some_and(|segment| {
-            let is_bare = segment.bytes <= SEGMENT_HEADER_BYTES as u64;
-            // An emptied one may have to go for what comes, if the bound is near.
-            self.segments_bytes.saturating_add(batch_bytes) <= self.segments_bytes_max()
-                && (is_bare || segment.bytes.saturating_add(batch_bytes) <= segment_bytes_max)
-        })
-    }
-
-    fn begin_segment(&mut self) -> io::Result<(u32, D::File)> {
-        let number = self.next_number;
-        let Some(next) = number.checked_add(1) else {
-            return Err(io::Error::other("expected fewer segments than 4,294,967,295"));
-        };
-        let file = self.disk.create(&segment_name(number))?;
-        self.next_number = next;
-        let bytes = SEGMENT_HEADER_BYTES as u64;
-        self.segments.insert(number, Segment { bytes, waiting: 0 });
-        self.segments_bytes += bytes;
-        let begun = self
-            .disk
-            .write_at(&file, &segment_header(number, &self.format), 0)
-            .and_then(|()| self.disk.sync_folder());
-        match begun {
-            Ok(()) => Ok((number, file)),
-            Err(error) => {
-                self.discard(number);
-                Err(error)
-            }
-        }
-    }
-
-    fn write_batch(
-        &mut self,
-        number: u32,
-        file: &D::File,
-        start: u64,
-        messages: &[Message],
-    ) -> io::Result<Vec<Kept>> {
-        let mut kept = Vec::with_capacity(messages.len());
-        let mut offset = start;
-        for message in messages {
-            let header = RecordHeader::of(message, self.format_crc).ok_or(ErrorKind::FileTooLarge)?;
-            self.disk
-                .write_at(file, &header.to_bytes(number, offset), offset)?;
-            let payload_offset = offset + RECORD_HEADER_BYTES as u64;
-            self.disk.write_at(file, &message.bytes, payload_offset)?;
-            kept.push(Kept::of(&header, number, offset));
-            offset += stride(u64::from(header.payload_bytes));
-        }
-        self.disk.sync_data(file)?;
-        self.counters.syncs += 1;
-        Ok(kept)
-    }
-
-    /// Cuts off what a failed batch may have left, and writes nothing more to that segment.
-    fn abandon(&mut self, number: u32, file: &D::File, start: u64, batch_bytes: u64) {
-        let cut = self.disk.truncate(file, start);
-        if cut.is_err()
-            && let Some(segment) = self.segments.get_mut(&number)
-        {
-            segment.bytes += batch_bytes;
-            self.segments_bytes += batch_bytes;
-        }
-        self.note("cutting off a failed batch", cut);
-        self.discard_empty();
-    }
-
     /// Reads a message. When it is corrupt that is counted here: give it up then.
     ///
     /// # Errors
@@ -648,26 +299,6 @@ impl<D: Disk> Spool<D> {
         };
         let written = self.journal.append(&self.disk, slot);
         self.note("journal", written);
-    }
-
-    /// Whether messages of these lengths can be taken, all at once, within the bound. When they cannot,
-    /// giving up the oldest until they can ends: with nothing left that waits, this is the truth about an
-    /// empty spool. It takes up to a segment's messages until it helps.
-    pub fn room_for(&self, bytes: impl IntoIterator<Item = usize>) -> bool {
-        self.has_room(batch_bytes(bytes))
-    }
-
-    fn has_room(&self, batch_bytes: u64) -> bool {
-        // What is active and empty can go at once.
-        let reclaimable: u64 = match &self.active {
-            Some((number, _)) => match self.segments.get(number) {
-                Some(segment) if segment.waiting == 0 => segment.bytes,
-                _ => 0,
-            },
-            None => 0,
-        };
-        let with_header = batch_bytes.saturating_add(SEGMENT_HEADER_BYTES as u64);
-        (self.segments_bytes - reclaimable).saturating_add(with_header) <= self.segments_bytes_max()
     }
 
     fn segments_bytes_max(&self) -> u64 {
@@ -788,36 +419,8 @@ fn journal_file_bytes_max(bytes_max: u64) -> u64 {
     (bytes_max / JOURNAL_SHARE).min(JOURNAL_FILE_BYTES_MAX)
 }
 
-fn batch_bytes(bytes: impl IntoIterator<Item = usize>) -> u64 {
-    let strides = bytes.into_iter().map(|bytes| stride(bytes as u64));
-    strides.fold(0, u64::saturating_add)
-}
-
-/// What a disk does not give is zeros: a damaged record then, by a few KiB at a time.
-fn read_or_zeros<D: Disk>(disk: &D, file: &D::File, buffer: &mut [u8], offset: u64, io_errors: &mut u64) {
-    const BLOCK_BYTES: usize = 4096;
-    if disk.read_at(file, buffer, offset).is_ok() {
-        return;
-    }
-    for (index, block) in buffer.chunks_mut(BLOCK_BYTES).enumerate() {
-        if disk
-            .read_at(file, block, offset + (index * BLOCK_BYTES) as u64)
-            .is_err()
-        {
-            *io_errors += 1;
-            block.fill(0);
-        }
-    }
-}
-
 fn segment_name(number: u32) -> String {
     format!("{number:010}.spool")
-}
-
-fn segment_number(name: &str) -> Option<u32> {
-    let number = name.strip_suffix(".spool")?.parse().ok()?;
-    // No two names for one number, and 0 is none.
-    (number > 0 && segment_name(number) == name).then_some(number)
 }
 
 #[cfg(test)]
