@@ -28,5 +28,6 @@ pub mod replay;
 pub mod rows;
 pub mod schedule;
 pub mod schema;
+pub mod spool;
 pub mod sys;
 pub mod version;

@@ -35,6 +35,7 @@ mod messages;
 mod records;
 mod requests;
 mod settings;
+mod spool;
 
 /// Bytes to overwrite in a valid input (place, value), and where to cut it.
 pub type Damage = (Vec<(u16, u8)>, Option<u16>);
