@@ -52,6 +52,7 @@ impl Status for Daemon {
             namespaces: namespaces::Counters::default(),
             output: &output::Counters::default(),
             output_queued: output::Tally::default(),
+            spool: None,
             admin: admin::server::Counters::default(),
         };
         metrics::render(&snapshot, text)

@@ -8,6 +8,7 @@ use crate::{
     poll::{PollReport, ReadCounters},
     record::Anomalies,
     rows::RowCounters,
+    spool::Spool,
     version::{COMMIT, VERSION},
 };
 use prometheus_client::{
@@ -68,6 +69,8 @@ pub struct Snapshot<'a> {
     pub output: &'a OutputCounters,
     /// What waits in it.
     pub output_queued: Tally,
+    /// Where it waits, if that is on disk.
+    pub spool: Option<&'a Spool>,
     /// The admin server, if there is one.
     pub admin: AdminCounters,
 }
@@ -323,6 +326,11 @@ fn output(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
     metrics.counters("output_dropped_rows", "Rows given up", "reason", &dropped);
     let dropped = DropReason::NAMES.map(|(reason, name)| (name, counters.dropped(reason).messages));
     metrics.counters("output_dropped_messages", "Messages given up", "reason", &dropped);
+    metrics.counter(
+        "output_recovered_rows",
+        "Rows of earlier runs that waited in the spool at the start",
+        counters.recovered.rows,
+    );
     metrics.counter("output_retries", "Transmissions begun again", counters.retried);
     metrics.counter(
         "output_errors",
@@ -364,6 +372,7 @@ fn output(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         "Brokers of the Kafka cluster that are connected to",
         counters.brokers_up,
     );
+    spool(metrics, snapshot.spool);
     let AdminCounters {
         responses_2xx,
         responses_4xx,
@@ -398,6 +407,56 @@ fn output(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         "admin_connections_timed_out",
         "Connections cut off for slowness",
         timed_out,
+    );
+}
+
+fn spool(metrics: &mut Metrics, spool: Option<&Spool>) {
+    let counters = spool.map(Spool::counters).unwrap_or_default();
+    metrics.bytes_gauge("spool", "Segments of the spool", spool.map_or(0, Spool::bytes));
+    metrics.bytes_gauge(
+        "spool_max",
+        "What the segments may take",
+        spool.map_or(0, Spool::bytes_max),
+    );
+    metrics.gauge(
+        "spool_degraded",
+        "1 while the disk refuses messages: they are in memory alone",
+        spool.is_some_and(Spool::is_degraded).into(),
+    );
+    metrics.counter(
+        "spool_messages",
+        "Messages that the spool took",
+        counters.appended_messages,
+    );
+    metrics.counter(
+        "spool_refused_messages",
+        "Messages that the spool could not take",
+        counters.refused_messages,
+    );
+    metrics.counters(
+        "spool_bad_records",
+        "Records that are not what was written: damaged ones had been taken, torn ones had not",
+        "kind",
+        &[
+            ("damaged", counters.corrupt_records),
+            ("torn", counters.torn_records),
+        ],
+    );
+    metrics.counter(
+        "spool_damaged_rows",
+        "Rows in damaged records, as far as record or journal tell",
+        counters.corrupt_rows,
+    );
+    metrics.counter(
+        "spool_io_errors",
+        "Calls to the disk that failed",
+        counters.io_errors,
+    );
+    metrics.counter("spool_syncs", "fdatasync calls on segments", counters.syncs);
+    metrics.counter(
+        "spool_journal_entries_lost",
+        "Entries that the journal lacks since the disk did not take them",
+        counters.journal_entries_lost,
     );
 }
 

@@ -79,7 +79,8 @@ pub(super) fn writable(path: &Path) -> Result<Writable, String> {
     }
 }
 
-fn free_mib(path: &Path) -> Option<u64> {
+/// Free for this user on the file system of `path`.
+pub(super) fn free_mib(path: &Path) -> Option<u64> {
     let file_system = statvfs(path).ok()?;
     #[allow(clippy::useless_conversion, reason = "32 bits wide on some targets")]
     let bytes =

@@ -9,6 +9,7 @@ mod kernel;
 mod namespaces;
 mod output;
 mod privileges;
+mod spool;
 
 use crate::{config::Config, format::Formatter, namespaces::Home, version};
 use std::{
@@ -101,6 +102,7 @@ pub fn run(
         Err(error) => report.fail("namespaces", format_args!("own network namespace: {error}")),
     }
     output::check(config, &mut report);
+    spool::check(config, &mut report);
     files::check_record(config, &mut report);
     admin::check(config, &mut report);
     let [_, warned, failed] = report.counts;

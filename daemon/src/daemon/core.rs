@@ -340,7 +340,7 @@ impl Core {
         match self.ending {
             None => false,
             Some(ending) => {
-                ending.deadline <= now || self.poll_state == PollState::Idle && self.output.is_idle()
+                ending.deadline <= now || self.poll_state == PollState::Idle && self.output.is_safe()
             }
         }
     }
@@ -349,11 +349,14 @@ impl Core {
     pub fn finish(mut self) -> ExitCode {
         self.rows.flush();
         let dropped_before = self.output.counters().dropped_total().rows;
-        while let Some(message) = self.rows.take_message() {
-            self.output.came_too_late(&message);
-        }
+        let late: Vec<_> = std::iter::from_fn(|| self.rows.take_message()).collect();
+        self.output.came_too_late(late);
         self.output.shutdown();
         let undelivered = self.output.counters().dropped_total().rows - dropped_before;
+        let waiting = self.output.queued();
+        if waiting.messages > 0 {
+            log::info!("{} rows stay in the spool for the next start", waiting.rows);
+        }
         self.kernel.flush_recording();
         self.log_summary();
         let reader_left = self.output.is_closed();
@@ -410,6 +413,7 @@ impl Status for Core {
             namespaces: self.kernel.discovery().counters(),
             output: self.output.counters(),
             output_queued: self.output.queued(),
+            spool: self.output.spool(),
             admin: self.admin_counters,
         };
         metrics::render(&snapshot, text)

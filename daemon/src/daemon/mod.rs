@@ -110,7 +110,7 @@ impl Daemon {
 
         let admin = parts::open_admin(&config, &epoll)?;
         let instance_id = instance_id()?;
-        let output = open_output(&config, &epoll, instance_id)?;
+        let output = parts::open_output_with_spool(&config, &epoll, instance_id)?;
         let home =
             Home::open().map_err(|error| Fatal::system("own network namespace")(io::Error::other(error)))?;
         let discovery = Discovery::new(

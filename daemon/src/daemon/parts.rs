@@ -12,6 +12,7 @@ use crate::{
     poll::PollOptions,
     record::{Encoder, Identity},
     rows::Rows,
+    spool::{self, Spool},
     version::VERSION,
 };
 use std::{io, time::Instant};
@@ -33,6 +34,33 @@ fn formatter(config: &Config) -> Result<Option<Formatter>, Fatal> {
 pub fn open_output(config: &Config, epoll: &Epoll, seed: u64) -> Result<Output, Fatal> {
     let options = output_options(config, seed)?;
     Output::open(&config.dest, options, epoll, Instant::now()).map_err(Fatal::configuration)
+}
+
+/// Opens the output that the configuration says, with its spool if there is to be one.
+///
+/// # Errors
+/// When either can never work as given.
+pub(super) fn open_output_with_spool(config: &Config, epoll: &Epoll, seed: u64) -> Result<Output, Fatal> {
+    let Some(dir) = &config.spool_dir else {
+        return open_output(config, epoll, seed);
+    };
+    let options = spool::Options {
+        dir: dir.clone(),
+        bytes_max: config.spool_bytes_max,
+        format: config.marshal.to_string(),
+    };
+    let (spool, waiting) = Spool::open(&options).map_err(Fatal::configuration)?;
+    if !waiting.is_empty() {
+        let rows: u64 = waiting.iter().map(|kept| u64::from(kept.rows)).sum();
+        log::info!(
+            "spool {}: {rows} rows in {} messages wait from earlier runs",
+            dir.display(),
+            waiting.len()
+        );
+    }
+    let options = output_options(config, seed)?;
+    Output::open_with_spool(&config.dest, options, (spool, waiting), epoll, Instant::now())
+        .map_err(Fatal::configuration)
 }
 
 /// What the output that the configuration says needs to know.

@@ -1,5 +1,5 @@
 //! What happened to the messages that were offered. At any time
-//! offered = delivered + still queued + dropped, in messages and in rows.
+//! offered + recovered = delivered + still queued + dropped, in messages and in rows.
 
 /// Messages, and what was in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,16 +13,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, message: &super::Message) {
+    pub(super) fn add(&mut self, rows: u32, bytes: u64) {
         self.messages += 1;
-        self.rows += u64::from(message.rows);
-        self.bytes += message.bytes.len() as u64;
+        self.rows += u64::from(rows);
+        self.bytes += bytes;
     }
 
-    pub(super) fn subtract(&mut self, message: &super::Message) {
+    pub(super) fn subtract(&mut self, rows: u32, bytes: u64) {
         self.messages -= 1;
-        self.rows -= u64::from(message.rows);
-        self.bytes -= message.bytes.len() as u64;
+        self.rows -= u64::from(rows);
+        self.bytes -= bytes;
     }
 }
 
@@ -30,9 +30,9 @@ impl Tally {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DropReason {
-    /// The queue was at its bound and this was the oldest message not yet begun.
+    /// The queue, or the spool, was at its bound and this was the oldest message not yet begun.
     QueueFull = 0,
-    /// Larger than the queue's bound, or than a datagram may be.
+    /// Larger than the queue's or the spool's bound, or than the receiver takes.
     TooLarge = 1,
     /// The output can never be written again: its reader went away for good.
     WriteError = 2,
@@ -40,22 +40,30 @@ pub enum DropReason {
     Shutdown = 3,
     /// The receiver refused it and would refuse it again (an HTTP 4xx).
     Rejected = 4,
+    /// Its record in the spool is not what was written.
+    Damaged = 5,
+    /// The disk does not give its record in the spool back. It stays there: another start may have it.
+    Unreadable = 6,
 }
 
 impl DropReason {
     /// Each reason and its name, as metrics label it.
-    pub const NAMES: [(DropReason, &str); 5] = [
+    pub const NAMES: [(DropReason, &str); 7] = [
         (DropReason::QueueFull, "queue_full"),
         (DropReason::TooLarge, "too_large"),
         (DropReason::WriteError, "write_error"),
         (DropReason::Shutdown, "shutdown"),
         (DropReason::Rejected, "rejected"),
+        (DropReason::Damaged, "damaged"),
+        (DropReason::Unreadable, "unreadable"),
     ];
 }
 
 /// Counts since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// Found in the spool at the start: of earlier instances.
+    pub recovered: Tally,
     /// Accepted by the kernel (file, pipe, datagram, stream), or answered 2xx (HTTP).
     pub delivered: Tally,
     /// Transmissions that were broken off, or refused for now, and begun again.
@@ -90,7 +98,7 @@ impl Counters {
         })
     }
 
-    pub(super) fn drop(&mut self, message: &super::Message, reason: DropReason) {
-        self.dropped[reason as usize].add(message);
+    pub(super) fn drop(&mut self, rows: u32, bytes: u64, reason: DropReason) {
+        self.dropped[reason as usize].add(rows, bytes);
     }
 }

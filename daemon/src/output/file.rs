@@ -230,7 +230,7 @@ mod tests {
             if i == 2 {
                 file.reopen(&mut queue, now);
             }
-            queue.push(line(text));
+            queue.push(vec![line(text)]);
             file.offered(&mut queue, now);
         }
         assert_eq!(fs::read_to_string(&rotated).unwrap(), "header\na\nb\n");
@@ -247,7 +247,7 @@ mod tests {
         fs::write(&path, "header\na\nhalf a li").unwrap();
         let mut queue = Queue::new(1000);
         let mut file = File::open(&path, &csv(), &mut queue).unwrap();
-        queue.push(line("b\n"));
+        queue.push(vec![line("b\n")]);
         file.offered(&mut queue, Instant::now());
         assert_eq!(fs::read_to_string(&path).unwrap(), "header\na\nb\n");
     }
@@ -260,7 +260,7 @@ mod tests {
         let (mut queue, now) = (Queue::new(1000), Instant::now());
         let mut file = File::open(&path, &csv(), &mut queue).unwrap();
         for text in ["b\n", "c\n"] {
-            queue.push(line(text));
+            queue.push(vec![line(text)]);
             file.offered(&mut queue, now);
         }
         assert_eq!(
@@ -273,13 +273,13 @@ mod tests {
     fn a_full_disk_keeps_the_message_and_the_bound() {
         let (mut queue, now) = (Queue::new(100), Instant::now());
         let mut file = File::open(Path::new("/dev/full"), &Options::default(), &mut queue).unwrap();
-        queue.push(message(0, 60));
+        queue.push(vec![message(0, 60)]);
         file.offered(&mut queue, now);
-        assert_eq!(queue.bytes(), 60);
+        assert_eq!(queue.queued().bytes, 60);
         let first_retry = file.deadline().unwrap();
         file.tick(&mut queue, first_retry);
         assert!(file.deadline().unwrap() > first_retry);
-        queue.push(message(1, 60));
+        queue.push(vec![message(1, 60)]);
         file.offered(&mut queue, now);
         assert_eq!((queue.counters.errors, queue.counters.retried), (2, 2));
         assert_eq!(queue.counters.dropped_total().messages, 1);
@@ -303,11 +303,11 @@ mod tests {
         let mut queue = Queue::new(100_000);
         let mut file = File::open(&path, &Options::default(), &mut queue).unwrap();
         for sequence in 0..2 {
-            queue.push(message(sequence, 15_000));
+            queue.push(vec![message(sequence, 15_000)]);
             file.offered(&mut queue, Instant::now());
         }
         assert_eq!(fs::metadata(&path).unwrap().len(), 15_000, "no half message");
-        assert_eq!(queue.bytes(), 15_000);
+        assert_eq!(queue.queued().bytes, 15_000);
         fs::remove_file(&filler).unwrap();
         let due = file.deadline().unwrap();
         file.tick(&mut queue, due);

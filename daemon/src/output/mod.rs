@@ -10,6 +10,7 @@ mod counters;
 mod datagram;
 mod destination;
 mod file;
+mod held;
 mod http;
 mod http_headers;
 mod http_response;
@@ -29,7 +30,10 @@ pub use counters::{Counters, DropReason, Tally};
 pub use destination::{ClickhouseUrl, Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
 pub use tail::Tail;
 
-use crate::epoll::{Epoll, Event};
+use crate::{
+    epoll::{Epoll, Event},
+    spool::{Kept, Spool},
+};
 use link::Link;
 use nix::sys::socket::SockType;
 use queue::Queue;
@@ -165,7 +169,34 @@ impl Output {
         epoll: &Epoll,
         now: Instant,
     ) -> Result<Output, OpenError> {
-        let mut queue = Queue::new(options.queue_bytes_max);
+        let queue = Queue::new(options.queue_bytes_max);
+        Output::over(queue, destination, options, epoll, now)
+    }
+
+    /// As [`Output::open`], with the messages on disk: those that wait there are sent first. For
+    /// destinations on the network.
+    ///
+    /// # Errors
+    /// As [`Output::open`].
+    pub fn open_with_spool(
+        destination: &Destination,
+        options: Options,
+        (spool, waiting): (Spool, Vec<Kept>),
+        epoll: &Epoll,
+        now: Instant,
+    ) -> Result<Output, OpenError> {
+        debug_assert!(destination.is_network(), "{destination}");
+        let queue = Queue::on_disk(options.queue_bytes_max, spool, waiting);
+        Output::over(queue, destination, options, epoll, now)
+    }
+
+    fn over(
+        mut queue: Queue,
+        destination: &Destination,
+        options: Options,
+        epoll: &Epoll,
+        now: Instant,
+    ) -> Result<Output, OpenError> {
         let kind = open_kind(destination, &options, epoll, &mut queue)
             .map_err(|problem| OpenError(format!("output {}: {problem}", destination.public_name())))?;
         let mut output = Output { queue, kind };
@@ -246,12 +277,12 @@ impl Output {
     pub fn offer(&mut self, messages: Vec<Message>, epoll: &Epoll, now: Instant) {
         let queue = &mut self.queue;
         let bytes_max = self.kind.message_bytes_max().unwrap_or(usize::MAX);
-        for message in messages {
-            match message.bytes.len() > bytes_max {
-                true => queue.counters.drop(&message, DropReason::TooLarge),
-                false => queue.push(message),
-            }
-        }
+        let (fitting, too_large) = messages
+            .into_iter()
+            .partition(|message| message.bytes.len() <= bytes_max);
+        let too_large: Vec<Message> = too_large;
+        too_large.iter().for_each(|message| queue.never_fits(message));
+        queue.push(fitting);
         match &mut self.kind {
             Kind::Null => {
                 while !queue.is_empty() {
@@ -321,12 +352,20 @@ impl Output {
         }
     }
 
-    /// Counts a message that the end of the daemon leaves no time for.
-    pub fn came_too_late(&mut self, message: &Message) {
-        self.queue.counters.drop(message, DropReason::Shutdown);
+    /// Takes messages that the end of the daemon leaves no time to send: into the spool, or else they are
+    /// counted as dropped.
+    pub fn came_too_late(&mut self, messages: Vec<Message>) {
+        match self.queue.spool() {
+            Some(_) => self.queue.push(messages),
+            None => {
+                for message in &messages {
+                    self.queue.refused(message, DropReason::Shutdown);
+                }
+            }
+        }
     }
 
-    /// The end: what still waits is counted as dropped, connections are closed, a file is synced. The
+    /// The end: what waits in memory is counted as dropped, connections are closed, a file is synced. The
     /// caller has given the output its time to become idle before, and offers nothing after.
     pub fn shutdown(&mut self) {
         let queue = &mut self.queue;
@@ -334,7 +373,7 @@ impl Output {
             // Only now is it known what it had delivered.
             kafka.end(queue);
         }
-        queue.all_dropped(DropReason::Shutdown);
+        queue.end();
         match &mut self.kind {
             Kind::Null | Kind::Datagram(_) | Kind::Kafka(_) => {}
             Kind::Stdio(stdio) => stdio.end(),
@@ -353,6 +392,17 @@ impl Output {
     /// Whether everything offered was delivered or dropped.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether the daemon may end without losing anything, and without waiting for a receiver that is
+    /// away.
+    pub fn is_safe(&self) -> bool {
+        self.is_idle() || self.queue.is_on_disk() && !self.is_established()
+    }
+
+    /// The spool, if there is one.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.queue.spool()
     }
 
     /// Whether another message might push one out: the poll pauses until it is not.

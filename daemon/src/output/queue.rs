@@ -3,16 +3,24 @@
 //! Messages leave in the order they came. A transport with one message in flight looks at the front;
 //! one with many (Kafka) takes them by ticket, and says of each what became of it.
 //!
-//! The bound is in bytes. Past it, the OLDEST message goes whose transmission has not begun: fresh
+//! With a spool, a message is on disk before it is here, and only a few are in memory too: those that
+//! are sent next. While the disk refuses, messages are in memory alone, as without a spool.
+//!
+//! The bounds are in bytes. Past them, the OLDEST message goes whose transmission has not begun: fresh
 //! rows are worth more than old ones, and a message that is half out on a stream must be finished,
 //! or its reader could not find the start of the next. A message that could never fit goes at once,
 //! alone, instead of emptying the queue in vain.
 
-use super::{Counters, DropReason, Message, Tally};
+use super::{Counters, DropReason, Message, Tally, held::Held};
+use crate::spool::{Kept, ReadError, Spool};
 use std::collections::BTreeMap;
 
 /// A message of the queue, for as long as it is there. Tickets grow in the order of the messages.
 pub(super) type Ticket = usize;
+
+/// Of messages that are on disk, so many bytes are also in memory, not to be read again when they are
+/// sent at once.
+const CACHED_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -24,7 +32,7 @@ enum State {
 
 #[derive(Debug)]
 struct Entry {
-    message: Message,
+    held: Held,
     state: State,
 }
 
@@ -35,58 +43,171 @@ pub(super) struct Queue {
     next_ticket: Ticket,
     /// No message before this one waits.
     first_waiting: Ticket,
+    /// No message before this one is in memory alone.
+    first_in_memory: Ticket,
     queued: Tally,
-    bytes_max: usize,
+    /// Of the messages that are in memory alone.
+    in_memory_bytes: usize,
+    in_memory_bytes_max: usize,
+    cached_bytes: usize,
     /// The largest message so far: what must still fit for the queue not to be full.
     largest_bytes: usize,
+    spool: Option<Spool>,
     pub counters: Counters,
     /// What the last failed connection said.
     pub last_error: Option<String>,
 }
 
 impl Queue {
+    /// An empty one in memory.
     pub fn new(bytes_max: usize) -> Queue {
         Queue {
             entries: BTreeMap::new(),
             next_ticket: 0,
             first_waiting: 0,
+            first_in_memory: 0,
             queued: Tally::default(),
-            bytes_max,
+            in_memory_bytes: 0,
+            in_memory_bytes_max: bytes_max,
+            cached_bytes: 0,
             largest_bytes: 0,
+            spool: None,
             counters: Counters::default(),
             last_error: None,
         }
     }
 
-    /// Another bound, from the next message on.
-    pub fn set_bytes_max(&mut self, bytes_max: usize) {
-        self.bytes_max = bytes_max;
+    /// One on disk, with what waits there; `bytes_max` is for what the disk refuses.
+    pub fn on_disk(bytes_max: usize, spool: Spool, waiting: Vec<Kept>) -> Queue {
+        let mut queue = Queue::new(bytes_max);
+        for kept in waiting {
+            queue.counters.recovered.add(kept.rows, u64::from(kept.bytes_len));
+            queue.insert(Held::on_disk(kept));
+        }
+        queue.spool = Some(spool);
+        queue.load_front();
+        queue
     }
 
-    pub fn push(&mut self, message: Message) {
-        let bytes = message.bytes.len();
-        if bytes > self.bytes_max {
-            self.counters.drop(&message, DropReason::TooLarge);
-            return;
+    /// Another bound of what may be in memory alone, from the next message on.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.in_memory_bytes_max = bytes_max;
+    }
+
+    /// Takes messages; all of them with one wait for the disk.
+    pub fn push(&mut self, messages: Vec<Message>) {
+        let message_bytes_max = match &self.spool {
+            None => self.in_memory_bytes_max,
+            Some(spool) => usize::try_from(spool.bytes_max()).unwrap_or(usize::MAX),
+        };
+        let mut fitting = Vec::with_capacity(messages.len());
+        for message in messages {
+            match message.bytes.len() > message_bytes_max {
+                true => self.never_fits(&message),
+                false => fitting.push(message),
+            }
         }
-        self.largest_bytes = self.largest_bytes.max(bytes);
-        self.queued.add(&message);
-        let state = State::Waiting;
-        self.entries.insert(self.next_ticket, Entry { message, state });
-        self.next_ticket += 1;
-        while self.bytes() > self.bytes_max
-            && let Some(oldest) = self.oldest_waiting()
+        match self.to_disk(&fitting) {
+            Some(kept) => {
+                for (message, kept) in fitting.into_iter().zip(kept) {
+                    let cache = self.cached_bytes + message.bytes.len() <= CACHED_BYTES_MAX;
+                    self.cached_bytes += if cache { message.bytes.len() } else { 0 };
+                    let mut held = Held::on_disk(kept);
+                    if cache {
+                        held.load(message);
+                    }
+                    self.insert(held);
+                }
+            }
+            None => {
+                for message in fitting {
+                    if let Some(spool) = &mut self.spool {
+                        spool.note_produced(&message);
+                    }
+                    self.in_memory_bytes += message.bytes.len();
+                    self.insert(Held::in_memory(message));
+                }
+            }
+        }
+        while self.in_memory_bytes > self.in_memory_bytes_max
+            && let Some(oldest) = self.oldest_waiting_in_memory()
         {
+            self.dropped(oldest, DropReason::QueueFull);
+        }
+        self.load_front();
+    }
+
+    /// Counts a message that is not taken.
+    pub fn never_fits(&mut self, message: &Message) {
+        self.refused(message, DropReason::TooLarge);
+    }
+
+    /// Counts a message that is not taken, and lets the journal know.
+    pub fn refused(&mut self, message: &Message, reason: DropReason) {
+        self.counters
+            .drop(message.rows, message.bytes.len() as u64, reason);
+        if let Some(spool) = &mut self.spool {
+            spool.note_produced(message);
+            spool.note_dropped(message);
+        }
+    }
+
+    fn insert(&mut self, held: Held) {
+        self.largest_bytes = self.largest_bytes.max(held.bytes());
+        self.queued.add(held.rows(), held.bytes() as u64);
+        let state = State::Waiting;
+        self.entries.insert(self.next_ticket, Entry { held, state });
+        self.next_ticket += 1;
+    }
+
+    /// Brings messages to the disk, and before them those that it refused earlier. `None` when it
+    /// refuses, or there is none.
+    fn to_disk(&mut self, messages: &[Message]) -> Option<Vec<Kept>> {
+        self.spool.as_ref()?;
+        while let Some(ticket) = self.oldest_in_memory() {
+            let bytes = self.entries.get(&ticket)?.held.bytes();
+            self.make_room(&[bytes]);
+            let (spool, entry) = (self.spool.as_mut()?, self.entries.get_mut(&ticket)?);
+            entry.held.to_disk(spool).ok()?;
+            self.in_memory_bytes -= bytes;
+            self.cached_bytes += bytes;
+            self.uncache(ticket);
+        }
+        let bytes: Vec<usize> = messages.iter().map(|message| message.bytes.len()).collect();
+        self.make_room(&bytes);
+        // It has logged and counted the error.
+        self.spool.as_mut()?.append_all(messages).ok()
+    }
+
+    /// Gives up the oldest until messages of these lengths fit on the disk.
+    fn make_room(&mut self, bytes: &[usize]) {
+        while self
+            .spool
+            .as_ref()
+            .is_some_and(|spool| !spool.room_for(bytes.iter().copied()))
+        {
+            let Some(oldest) = self.oldest_waiting() else {
+                return;
+            };
             self.dropped(oldest, DropReason::QueueFull);
         }
     }
 
+    /// The front message, unless it is on its way and no longer needed here.
     pub fn front(&self) -> Option<&Message> {
-        self.entries.values().next().map(|entry| &entry.message)
+        self.entries
+            .values()
+            .next()
+            .and_then(|entry| entry.held.message())
     }
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether everything that waits outlives the process.
+    pub fn is_on_disk(&self) -> bool {
+        self.spool.is_some() && self.in_memory_bytes == 0
     }
 
     /// Messages, rows and bytes that are neither delivered nor dropped.
@@ -94,24 +215,32 @@ impl Queue {
         self.queued
     }
 
-    pub fn bytes(&self) -> usize {
-        usize::try_from(self.queued.bytes).unwrap_or(usize::MAX)
+    /// The spool, if there is one.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.spool.as_ref()
     }
 
-    /// Whether another message as large as the largest so far would push one out.
+    /// Whether another message as large as the largest so far would push one out that a receiver who is
+    /// merely slow could still get. A spool takes what comes: its bound is for receivers that are away.
     pub fn is_full(&self) -> bool {
-        self.bytes() + self.largest_bytes > self.bytes_max
+        !self.has_room_for(self.largest_bytes)
     }
 
     /// Whether so many bytes push none out.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        self.bytes() + bytes <= self.bytes_max
+        let disk_takes_them = self.spool.as_ref().is_some_and(|spool| !spool.is_degraded());
+        disk_takes_them || self.in_memory_bytes + bytes <= self.in_memory_bytes_max
     }
 
     /// The oldest message that waits, and its ticket.
     pub fn next_waiting(&mut self) -> Option<(Ticket, &Message)> {
-        let ticket = self.oldest_waiting()?;
-        self.entries.get(&ticket).map(|entry| (ticket, &entry.message))
+        loop {
+            let ticket = self.oldest_waiting()?;
+            if self.load(ticket) {
+                let message = self.entries.get(&ticket)?.held.message()?;
+                return Some((ticket, message));
+            }
+        }
     }
 
     fn oldest_waiting(&mut self) -> Option<Ticket> {
@@ -122,10 +251,72 @@ impl Queue {
         ticket
     }
 
-    /// The message was handed to the transport.
+    fn oldest_in_memory(&mut self) -> Option<Ticket> {
+        if self.in_memory_bytes == 0 {
+            self.first_in_memory = self.next_ticket;
+            return None;
+        }
+        let mut from_there = self.entries.range(self.first_in_memory..);
+        let found = from_there.find(|(_, entry)| !entry.held.is_on_disk());
+        let ticket = found.map(|(ticket, _)| *ticket);
+        self.first_in_memory = ticket.unwrap_or(self.next_ticket);
+        ticket
+    }
+
+    fn oldest_waiting_in_memory(&mut self) -> Option<Ticket> {
+        let first = self.oldest_in_memory()?;
+        let mut from_there = self.entries.range(first..);
+        let found = from_there.find(|(_, entry)| entry.state == State::Waiting && !entry.held.is_on_disk());
+        found.map(|(ticket, _)| *ticket)
+    }
+
+    /// Sees to it that the front message can be looked at.
+    fn load_front(&mut self) {
+        while let Some((&ticket, entry)) = self.entries.first_key_value() {
+            if entry.state == State::Begun || self.load(ticket) {
+                return;
+            }
+        }
+    }
+
+    /// Reads a message from the disk if need be. One that cannot be read is dropped: `false`.
+    fn load(&mut self, ticket: Ticket) -> bool {
+        let (Some(entry), Some(spool)) = (self.entries.get_mut(&ticket), &mut self.spool) else {
+            return true;
+        };
+        let Some(kept) = entry.held.unloaded() else {
+            return true;
+        };
+        match spool.read(kept) {
+            Ok(message) => {
+                self.cached_bytes += message.bytes.len();
+                entry.held.load(message);
+                true
+            }
+            Err(ReadError::Corrupt) => {
+                self.dropped_without_loading(ticket, DropReason::Damaged);
+                false
+            }
+            // It stays on the disk: another start may be able to read it.
+            Err(ReadError::Io(error)) => {
+                log::error!("spool: a message that cannot be read is passed over: {error}");
+                self.dropped_without_loading(ticket, DropReason::Unreadable);
+                false
+            }
+        }
+    }
+
+    /// The message was handed to the transport, which has a copy.
     pub fn begun(&mut self, ticket: Ticket) {
         if let Some(entry) = self.entries.get_mut(&ticket) {
             entry.state = State::Begun;
+        }
+        self.uncache(ticket);
+    }
+
+    fn uncache(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.entries.get_mut(&ticket) {
+            self.cached_bytes -= entry.held.unload();
         }
     }
 
@@ -136,24 +327,43 @@ impl Queue {
             entry.state = State::Waiting;
             self.first_waiting = self.first_waiting.min(ticket);
         }
+        self.load_front();
     }
 
     pub fn delivered(&mut self, ticket: Ticket) {
-        if let Some(message) = self.take(ticket) {
-            self.counters.delivered.add(&message);
+        if let Some(held) = self.take(ticket) {
+            self.counters.delivered.add(held.rows(), held.bytes() as u64);
+            if let (Some(kept), Some(spool)) = (held.into_kept(), &mut self.spool) {
+                spool.acknowledge(kept);
+            }
         }
+        self.load_front();
     }
 
     pub fn dropped(&mut self, ticket: Ticket, reason: DropReason) {
-        if let Some(message) = self.take(ticket) {
-            self.counters.drop(&message, reason);
+        self.dropped_without_loading(ticket, reason);
+        self.load_front();
+    }
+
+    fn dropped_without_loading(&mut self, ticket: Ticket, reason: DropReason) {
+        let Some(held) = self.take(ticket) else { return };
+        self.counters.drop(held.rows(), held.bytes() as u64, reason);
+        let Some(spool) = &mut self.spool else { return };
+        match held {
+            Held::InMemory(message) => spool.note_dropped(&message),
+            Held::OnDisk { .. } if reason == DropReason::Unreadable => {}
+            Held::OnDisk { kept, .. } => spool.give_up(kept),
         }
     }
 
-    fn take(&mut self, ticket: Ticket) -> Option<Message> {
-        let entry = self.entries.remove(&ticket)?;
-        self.queued.subtract(&entry.message);
-        Some(entry.message)
+    fn take(&mut self, ticket: Ticket) -> Option<Held> {
+        self.uncache(ticket);
+        let held = self.entries.remove(&ticket)?.held;
+        self.queued.subtract(held.rows(), held.bytes() as u64);
+        if !held.is_on_disk() {
+            self.in_memory_bytes -= held.bytes();
+        }
+        Some(held)
     }
 
     fn front_ticket(&self) -> Option<Ticket> {
@@ -192,8 +402,18 @@ impl Queue {
     }
 
     pub fn all_dropped(&mut self, reason: DropReason) {
-        while !self.is_empty() {
-            self.front_dropped(reason);
+        while let Some(ticket) = self.front_ticket() {
+            self.dropped_without_loading(ticket, reason);
+        }
+    }
+
+    /// The end: what is in memory alone is lost. A disk that takes messages again gets them now.
+    pub fn end(&mut self) {
+        let _ = self.to_disk(&[]);
+        let lost = self.entries.iter().filter(|(_, entry)| !entry.held.is_on_disk());
+        let lost: Vec<Ticket> = lost.map(|(ticket, _)| *ticket).collect();
+        for ticket in lost {
+            self.dropped_without_loading(ticket, DropReason::Shutdown);
         }
     }
 }
@@ -202,9 +422,18 @@ impl Queue {
 mod tests {
     use super::super::tests::message;
     use super::*;
+    use crate::spool;
+    use std::path::Path;
+
+    fn push(queue: &mut Queue, message: Message) {
+        queue.push(vec![message]);
+    }
 
     fn sequences(queue: &Queue) -> Vec<u64> {
-        let sequence = |entry: &Entry| entry.message.identity.envelope_sequence;
+        let sequence = |entry: &Entry| match &entry.held {
+            Held::InMemory(message) => message.identity.envelope_sequence,
+            Held::OnDisk { kept, .. } => kept.identity.envelope_sequence,
+        };
         queue.entries.values().map(sequence).collect()
     }
 
@@ -212,26 +441,26 @@ mod tests {
     fn the_oldest_goes_first_and_is_counted() {
         let mut queue = Queue::new(100);
         for sequence in 0..5 {
-            queue.push(message(sequence, 40));
+            push(&mut queue, message(sequence, 40));
         }
         assert_eq!(sequences(&queue), [3, 4]);
         assert_eq!(queue.counters.dropped(DropReason::QueueFull).messages, 3);
         assert!(queue.is_full());
-        assert_eq!(queue.bytes(), 80);
+        assert_eq!(queue.queued().bytes, 80);
     }
 
     #[test]
     fn a_message_in_mid_transmission_stays() {
         let mut queue = Queue::new(100);
-        queue.push(message(0, 60));
+        push(&mut queue, message(0, 60));
         queue.set_front_begun(true);
-        queue.push(message(1, 30));
-        queue.push(message(2, 40));
+        push(&mut queue, message(1, 30));
+        push(&mut queue, message(2, 40));
         assert_eq!(sequences(&queue), [0, 2]);
-        queue.push(message(3, 90));
+        push(&mut queue, message(3, 90));
         assert_eq!(sequences(&queue), [0], "there is no room beside the front");
         queue.retry_front();
-        queue.push(message(4, 90));
+        push(&mut queue, message(4, 90));
         assert_eq!(sequences(&queue), [4]);
         assert_eq!(queue.counters.retried, 1);
         assert_eq!(queue.counters.dropped_total().messages, 4);
@@ -240,8 +469,8 @@ mod tests {
     #[test]
     fn what_can_never_fit_does_not_empty_the_queue() {
         let mut queue = Queue::new(100);
-        queue.push(message(0, 100));
-        queue.push(message(1, 101));
+        push(&mut queue, message(0, 100));
+        push(&mut queue, message(1, 101));
         assert_eq!(sequences(&queue), [0]);
         assert_eq!(queue.counters.dropped(DropReason::TooLarge).messages, 1);
         queue.front_delivered();
@@ -252,7 +481,7 @@ mod tests {
     fn several_in_flight_end_in_any_order_and_come_back_in_their_own() {
         let mut queue = Queue::new(1000);
         for sequence in 0..5 {
-            queue.push(message(sequence, 40));
+            push(&mut queue, message(sequence, 40));
         }
         let mut out = Vec::new();
         while let Some((ticket, message)) = queue.next_waiting() {
@@ -277,5 +506,130 @@ mod tests {
             (2, 2)
         );
         assert_eq!((queue.queued().messages, queue.queued().rows), (3, 9));
+    }
+
+    fn on_disk(folder: &Path, disk_bytes_max: u64) -> Queue {
+        let options = spool::Options {
+            dir: folder.to_owned(),
+            bytes_max: disk_bytes_max,
+            format: "test".to_owned(),
+        };
+        let (spool, waiting) = Spool::open(&options).unwrap();
+        Queue::on_disk(1000, spool, waiting)
+    }
+
+    /// Drops and deliveries included, every message is somewhere.
+    fn check_books(queue: &Queue, offered: u64) {
+        let counters = &queue.counters;
+        assert_eq!(
+            offered + counters.recovered.messages,
+            counters.delivered.messages + counters.dropped_total().messages + queue.queued().messages
+        );
+    }
+
+    #[test]
+    fn what_is_on_disk_outlives_the_queue_and_comes_back_whole_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut queue = on_disk(folder.path(), 16 << 20);
+        queue.push((0..5).map(|sequence| message(sequence, 400)).collect());
+        assert!(
+            queue.is_on_disk() && !queue.is_full(),
+            "its bound in memory is 1000 bytes"
+        );
+        queue.front_delivered();
+        let (ticket, _) = queue.next_waiting().unwrap();
+        queue.begun(ticket);
+        queue.end();
+        assert_eq!(queue.counters.dropped_total().messages, 0);
+        drop(queue);
+        let mut queue = on_disk(folder.path(), 16 << 20);
+        assert_eq!(sequences(&queue), [1, 2, 3, 4], "the one that was on its way too");
+        push(&mut queue, message(9, 10));
+        for sequence in [1, 2, 3, 4] {
+            assert_eq!(queue.front().unwrap(), &message(sequence, 400));
+            queue.front_delivered();
+        }
+        assert_eq!(queue.front().unwrap(), &message(9, 10));
+        check_books(&queue, 1);
+    }
+
+    #[test]
+    fn only_what_is_sent_next_is_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut queue = on_disk(folder.path(), 64 << 20);
+        for sequence in 0..20 {
+            push(&mut queue, message(sequence, 1 << 20));
+        }
+        let in_memory = |queue: &Queue| -> usize {
+            let messages = queue.entries.values().filter_map(|entry| entry.held.message());
+            messages.map(|message| message.bytes.len()).sum()
+        };
+        assert_eq!(in_memory(&queue), CACHED_BYTES_MAX);
+        for sequence in 0..20 {
+            let (ticket, next) = queue.next_waiting().unwrap();
+            assert_eq!(next, &message(sequence, 1 << 20));
+            queue.begun(ticket);
+            assert_eq!(in_memory(&queue), queue.cached_bytes);
+        }
+        assert_eq!(in_memory(&queue), 0, "whoever took them has a copy");
+        queue.retry(7);
+        assert_eq!(queue.next_waiting().unwrap().1, &message(7, 1 << 20));
+    }
+
+    #[test]
+    fn past_the_bound_of_the_disk_the_oldest_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut queue = on_disk(folder.path(), 1 << 20);
+        let (ticket, count) = (0, 100);
+        for sequence in 0..count {
+            push(&mut queue, message(sequence, 30_000));
+            if sequence == 0 {
+                queue.begun(ticket);
+            }
+            check_books(&queue, sequence + 1);
+        }
+        assert!(queue.is_on_disk());
+        let left = sequences(&queue);
+        assert!(left.len() > 10 && left.len() < 40, "{left:?}");
+        assert_eq!(left[0], 0, "it is on its way");
+        let newest: Vec<u64> = (count + 1 - left.len() as u64..count).collect();
+        assert_eq!(left[1..], newest);
+        assert_eq!(
+            queue.counters.dropped(DropReason::QueueFull).messages,
+            count - left.len() as u64
+        );
+        push(&mut queue, message(count, 2 << 20));
+        assert_eq!(queue.counters.dropped(DropReason::TooLarge).messages, 1);
+    }
+
+    #[test]
+    fn a_damaged_record_costs_itself_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut queue = on_disk(folder.path(), 16 << 20);
+        queue.push((0..4).map(|sequence| message(sequence, 1000)).collect());
+        drop(queue);
+        let segment = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let segment = segment
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|e| e == "spool"))
+            .unwrap();
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let at = bytes
+            .windows(1000)
+            .position(|window| window == message(1, 1000).bytes)
+            .unwrap();
+        bytes[at + 500] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        let mut queue = on_disk(folder.path(), 16 << 20);
+        let mut seen = Vec::new();
+        while let Some(front) = queue.front() {
+            seen.push(front.identity.envelope_sequence);
+            queue.front_delivered();
+        }
+        assert_eq!(seen, [0, 2, 3]);
+        assert_eq!(queue.counters.dropped(DropReason::Damaged).messages, 1);
+        check_books(&queue, 0);
     }
 }

@@ -50,7 +50,9 @@ impl Connection {
     fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, String> {
         let config = settings.client_config(brokers)?;
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        let wake = EventFd::from_value_and_flags(0, flags).map_err(|errno| errno.to_string())?;
+        // Readable from the start: what is in the queue before MainQueue::of makes it no longer empty, and
+        // only that transition is told.
+        let wake = EventFd::from_value_and_flags(1, flags).map_err(|errno| errno.to_string())?;
         let producer =
             BaseProducer::from_config_and_context(&config, Reports::default()).map_err(without_value)?;
         let events = MainQueue::of(producer.client(), &wake).ok_or("librdkafka has no event queue")?;

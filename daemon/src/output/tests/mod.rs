@@ -53,7 +53,7 @@ impl Driver {
     }
 
     fn offer(&mut self, message: Message) {
-        self.offered.add(&message);
+        self.offered.add(message.rows, message.bytes.len() as u64);
         self.output.offer(vec![message], &self.epoll, Instant::now());
         self.check_books();
     }
