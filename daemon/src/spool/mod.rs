@@ -213,7 +213,10 @@ impl<D: Disk> Spool<D> {
         let mut record = vec![0; RECORD_HEADER_BYTES + kept.bytes_len as usize];
         match self.with_file(segment, |disk, file| disk.read_at(file, &mut record, offset)) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => record.clear(),
+            // Cut off, or removed by hand: it will not come back.
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound) => {
+                record.clear()
+            }
             Err(error) => {
                 self.failed("read", &error);
                 return Err(ReadError::Io(error));

@@ -111,6 +111,20 @@ fn a_damaged_payload_is_told_when_it_is_read() {
     assert!(matches!(spool.read(&kept), Err(ReadError::Corrupt)));
     let counters = spool.counters();
     assert_eq!((counters.corrupt_records, counters.corrupt_rows), (1, 10));
+    spool.give_up(kept);
+    drop(spool);
+    // Removed by hand: lost as well, and no reason to ask again for ever.
+    let (mut spool, _) = Spool::open(&options(folder.path(), BYTES_MAX)).unwrap();
+    spool.append(&message(2, 10)).unwrap();
+    drop(spool);
+    let (mut spool, found) = Spool::open(&options(folder.path(), BYTES_MAX)).unwrap();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "spool") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert!(matches!(spool.read(&found[0]), Err(ReadError::Corrupt)));
 }
 
 #[test]
