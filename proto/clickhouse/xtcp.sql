@@ -498,6 +498,7 @@ GROUP BY hostname, netns, minute, inet_diag_msg_socket_cookie, source_port, dest
 
 -- Views. Those with (since, until) take a window of time, until not included:
 --     SELECT * FROM xtcp.top_talkers(since = now() - 300, until = now()) LIMIT 20
+-- They are DateTime64: compared with a DateTime, timestamp_ns would be cut to whole seconds.
 -- The kernel's byte counters run from a connection's start, so what passed in a window is the largest
 -- value in it less the smallest. What a connection did before its first row in the window is not in it.
 
@@ -523,7 +524,7 @@ SELECT
     if(seconds > 0, round(8 * bytes / seconds), 0) AS bits_per_second,
     inet_diag_msg_socket_cookie
 FROM xtcp.xtcp_flat_records
-WHERE timestamp_ns >= {since:DateTime('UTC')} AND timestamp_ns < {until:DateTime('UTC')}
+WHERE timestamp_ns >= {since:DateTime64(9, 'UTC')} AND timestamp_ns < {until:DateTime64(9, 'UTC')}
     -- Up to the byte counters: in shorter ones they are absent, not 0.
     AND inet_diag_msg_state != 10 AND tcp_info_length_bytes >= 136
 GROUP BY hostname, netns, inet_diag_msg_socket_cookie, source_port, destination_ip, destination_port
@@ -550,7 +551,7 @@ FROM
         max(tcp_info_bytes_retrans) - min(tcp_info_bytes_retrans) AS retransmitted,
         max(tcp_info_total_rto) - min(tcp_info_total_rto) AS timeouts
     FROM xtcp.xtcp_flat_records
-    WHERE timestamp_ns >= {since:DateTime('UTC')} AND timestamp_ns < {until:DateTime('UTC')}
+    WHERE timestamp_ns >= {since:DateTime64(9, 'UTC')} AND timestamp_ns < {until:DateTime64(9, 'UTC')}
         AND inet_diag_msg_state != 10 AND tcp_info_length_bytes >= 216
     GROUP BY hostname, netns, inet_diag_msg_socket_cookie, inet_diag_msg_socket_source_port, destination_ip,
         inet_diag_msg_socket_destination_port
@@ -581,7 +582,7 @@ FROM
         quantilesExactWeighted(0.5, 0.9, 0.99)(tcp_info_rtt, 1) AS quantiles,
         max(tcp_info_rtt) AS rtt_us_max
     FROM xtcp.xtcp_flat_records FINAL
-    WHERE timestamp_ns >= {since:DateTime('UTC')} AND timestamp_ns < {until:DateTime('UTC')}
+    WHERE timestamp_ns >= {since:DateTime64(9, 'UTC')} AND timestamp_ns < {until:DateTime64(9, 'UTC')}
         AND inet_diag_msg_state = 1 AND tcp_info_rtt > 0
     GROUP BY hostname, netns
 )
@@ -618,13 +619,13 @@ FROM
         sent_max - lagInFrame(sent_max, 1, min(bytes_sent_min)) OVER earlier AS sent,
         retransmitted_max - lagInFrame(retransmitted_max, 1, min(bytes_retrans_min)) OVER earlier AS retransmitted
     FROM xtcp.socket_minutes
-    WHERE minute >= {since:DateTime('UTC')} - INTERVAL 1 HOUR AND minute < {until:DateTime('UTC')}
+    WHERE minute >= {since:DateTime64(9, 'UTC')} - INTERVAL 1 HOUR AND minute < {until:DateTime64(9, 'UTC')}
     GROUP BY hostname, netns, inet_diag_msg_socket_cookie, source_port, destination_ip, destination_port, minute
     WINDOW earlier AS (
         PARTITION BY hostname, netns, inet_diag_msg_socket_cookie, source_port, destination_ip, destination_port
         ORDER BY minute ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 )
-WHERE minute >= {since:DateTime('UTC')}
+WHERE minute >= {since:DateTime64(9, 'UTC')}
 GROUP BY minute, hostname, netns
 ORDER BY minute, hostname, netns;
 

@@ -67,7 +67,7 @@ SETTINGS
 
 CREATE MATERIALIZED VIEW xtcp.kafka_feed TO xtcp.kafka_messages AS
 SELECT
-    *,
+    @NAMES@,
     _topic AS message_topic,
     _partition AS message_partition,
     _offset AS message_offset,
