@@ -124,10 +124,10 @@ class Engine(threading.Thread):
             return self.session.query(text, output).bytes()
         except Exception as error:
             message = str(error)
-            # The library says it twice: the inner one has the name of the code.
+            # The library says it twice: the inner one has the name of the code too.
             codes = re.findall(r"Code: (\d+)\. ", message)
             message = re.sub(r"^Code: \d+\. DB::Exception: (?=Code: )", "", message)
-            raise Refused(int(codes[-1]) if codes else UNKNOWN_EXCEPTION, message) from error
+            raise Refused(int(codes[0]) if codes else UNKNOWN_EXCEPTION, message) from error
 
     def answer(self, query, body, settings, database, output):
         changed = []
