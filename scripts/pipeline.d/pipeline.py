@@ -9,8 +9,9 @@
 Every command takes --dir DIR first (scripts/pipeline --dir DIR up): another pipeline beside this one.
 
 up      Starts what is not running: a broker with the topic, ClickHouse with the tables, the feeder; waits
-        until each is ready, and says what to start xtcp2 with. Ports that are not named are free ones.
-        xtcp2 and xtcp2-soak are built, unless --binaries names a folder that has them.
+        until each is ready, and says what to start xtcp2 with. Ports that are not named are free ones;
+        until `down` they stay the same. xtcp2 and xtcp2-soak are built, unless --binaries names a folder
+        that has them.
 down    Ends exactly those. Data and logs stay in target/pipeline; `rm -r` it for an empty table.
 status  What is alive, with ports, memory, lag and rows. Exit status 1 unless everything is.
 stop    SIGTERM, and waits. kill: SIGKILL. start: again, on the same port with the same data.
@@ -23,6 +24,7 @@ import argparse
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -77,23 +79,27 @@ class Pipeline:
         if self.is_alive(kind):
             if not processes.end(self.process(kind), kill):
                 print(f"{kind.name} did not end within {processes.STOP_SECONDS} s and was killed", file=sys.stderr)
-        self.state["processes"].pop(kind.name, None)
-        self.save()
 
 
 def up(pipeline, arguments):
-    if pipeline.state and any(pipeline.is_alive(kind) for kind in PARTS):
-        named = {kind.name: pipeline.state["ports"][kind.name] for kind in (Kafka, ClickHouse)}
-        for name, wanted in (("kafka", arguments.kafka_port), ("clickhouse", arguments.clickhouse_port)):
-            if wanted not in (0, named[name]):
-                raise Failed(f"{name} is set up on port {named[name]}: scripts/pipeline down first")
+    if pipeline.state and pipeline.state["processes"]:
+        # It is up, or was until something ended it: as it was, and no other.
+        ports = pipeline.state["ports"]
+        for what, asked, is_set in (
+            ("--kafka-port", arguments.kafka_port, ports["kafka"]),
+            ("--clickhouse-port", arguments.clickhouse_port, ports["clickhouse"]),
+            ("--topic", arguments.topic, pipeline.state["topic"]),
+            ("--partitions", arguments.partitions, pipeline.state["partitions"]),
+        ):
+            if asked not in (None, is_set):
+                raise Failed(f"{what} {asked}: the pipeline was started with {is_set}: scripts/pipeline down first")
     else:
         server = has_server()
         pipeline.state = {
             "server": server,
             "feeder": not server and not arguments.without_feeder,
-            "topic": arguments.topic,
-            "partitions": arguments.partitions,
+            "topic": arguments.topic or "xtcp",
+            "partitions": arguments.partitions or 3,
             "ports": {
                 "kafka": arguments.kafka_port or free_port(),
                 "controller": free_port(),
@@ -152,6 +158,8 @@ def down(pipeline, _):
     # Backwards: who feeds ends before who is fed.
     for kind in reversed(PARTS):
         pipeline.end(kind)
+    pipeline.state["processes"] = {}
+    pipeline.save()
     print(f"ended; data and logs are in {pipeline.directory}")
 
 
@@ -178,6 +186,8 @@ def reconcile(pipeline, arguments):
 
 
 def main():
+    # `scripts/pipeline status | grep -q ...` closes the pipe early.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser(
         prog="scripts/pipeline", usage=argparse.SUPPRESS, description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False, allow_abbrev=False,
@@ -186,10 +196,10 @@ def main():
     parser.add_argument("--dir", type=Path, default=REPOSITORY / "target" / "pipeline")
     commands = parser.add_subparsers(dest="command")
     command = commands.add_parser("up", add_help=False, allow_abbrev=False)
-    command.add_argument("--kafka-port", type=int, default=0)
-    command.add_argument("--clickhouse-port", type=int, default=0)
-    command.add_argument("--topic", default="xtcp")
-    command.add_argument("--partitions", type=int, default=3)
+    command.add_argument("--kafka-port", type=int)
+    command.add_argument("--clickhouse-port", type=int)
+    command.add_argument("--topic")
+    command.add_argument("--partitions", type=int)
     command.add_argument("--binaries", type=Path)
     command.add_argument("--without-feeder", action="store_true")
     command.set_defaults(run=up)
