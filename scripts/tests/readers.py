@@ -19,8 +19,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipeline.d"))
+
 import jsonschema
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, unknown_fields
+from sql import statements
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 PACKAGE = "xtcp_flat_record.v1"
@@ -141,20 +144,19 @@ def check_clickhouse(pool, envelopes, wanted):
         for file in files:
             query = f"SELECT * REPLACE ({', '.join(addresses)}) FROM file('{file}', 'ProtobufList') {schema}"
             got.extend(select(engine, query))
+        for row in got:
+            row["timestamp_ns"] = row.pop("timestamp_unix_ns")
         compare("clickhouse ProtobufList", got, wanted)
 
-        engine.query((PROTO / "clickhouse" / "xtcp.sql").read_text())
+        for statement in statements((PROTO / "clickhouse" / "xtcp.sql").read_text()):
+            engine.query(statement)
         # Rows of an example are older than the table keeps them.
         engine.query(f"SYSTEM STOP MERGES {TABLE}")
         for file in files:
-            engine.query(
-                f"INSERT INTO {TABLE} "
-                "SELECT * REPLACE (fromUnixTimestamp64Nano(timestamp_ns, 'UTC') AS timestamp_ns) "
-                f"FROM file('{file}', 'ProtobufList') {schema}, "
-                "use_structure_from_insertion_table_in_table_functions = 0"
-            )
+            # What a POST of the file's bytes does: no list of columns, nothing rewritten.
+            engine.query(f"INSERT INTO {TABLE} FROM INFILE '{file}' {schema}, async_insert = 0 FORMAT ProtobufList")
         kept = ", ".join(["toUnixTimestamp64Nano(timestamp_ns) AS timestamp_ns", *addresses])
-        got = select(engine, f"SELECT * REPLACE ({kept}) FROM {TABLE}")
+        got = select(engine, f"SELECT * EXCEPT timestamp_unix_ns REPLACE ({kept}) FROM {TABLE}")
         if list(got[0]) != columns:
             sys.exit(f"{TABLE}: expected the columns {columns}, got {list(got[0])}")
         compare("clickhouse table", got, wanted)

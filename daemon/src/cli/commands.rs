@@ -43,8 +43,14 @@ pub static COMMANDS: &[CommandWord] = &[
     },
     CommandWord {
         name: "schema",
-        arguments: "proto|clickhouse|clickhouse-proto|json",
-        words: &["proto", "clickhouse", "clickhouse-proto", "json"],
+        arguments: "proto|clickhouse-proto|clickhouse|clickhouse-kafka|json",
+        words: &[
+            "proto",
+            "clickhouse-proto",
+            "clickhouse",
+            "clickhouse-kafka",
+            "json",
+        ],
         takes_files: false,
         doc: "Print the schema of the rows",
     },

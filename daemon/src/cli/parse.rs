@@ -146,12 +146,7 @@ pub fn parse(
                 "schema" => Command::Schema(one_word(
                     command,
                     behind,
-                    &[
-                        Schema::Proto,
-                        Schema::Clickhouse,
-                        Schema::ClickhouseProto,
-                        Schema::Json,
-                    ],
+                    &Schema::ALL.map(|(schema, _, _)| schema),
                 )?),
                 "completions" => Command::Completions(one_word(
                     command,

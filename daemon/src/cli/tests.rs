@@ -191,7 +191,7 @@ fn wrong_values_are_one_line_with_where_expected_and_got() {
         ),
         (
             "schema",
-            "schema: expected one of proto clickhouse clickhouse-proto json, got nothing",
+            "schema: expected one of proto clickhouse-proto clickhouse clickhouse-kafka json, got nothing",
         ),
         ("schema sql", "got \"sql\""),
         ("completions bash zsh", "got \"zsh\" as well"),
@@ -298,7 +298,7 @@ fn commands() {
     );
     // What else is in the file or the environment is for the daemon, and no error.
     assert_eq!(self::config("replay a", &[("XTCP2_MAX_LOOPS", "3")]).max_loops, 3);
-    let command = |line| {
+    let command = |line: &str| {
         with(
             line,
             &[("XTCP2_FREQUENCY", "wrong"), ("XTCP2_CONFIG", "/nonexistent")],
@@ -306,10 +306,12 @@ fn commands() {
         .unwrap()
         .command
     };
-    assert!(matches!(
-        command("schema clickhouse"),
-        Command::Schema(Schema::Clickhouse)
-    ));
+    for (schema, name, _) in Schema::ALL {
+        assert!(
+            matches!(command(&format!("schema {name}")), Command::Schema(got) if got == schema),
+            "{name}"
+        );
+    }
     assert!(matches!(command("man"), Command::Man));
     assert!(matches!(
         command("completions fish"),

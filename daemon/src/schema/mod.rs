@@ -15,15 +15,17 @@ pub enum Schema {
     Proto,
     /// The same messages in the shape that ClickHouse looks for.
     ClickhouseProto,
-    /// The ClickHouse table.
+    /// The ClickHouse tables and views.
     Clickhouse,
+    /// ClickHouse's own consumer of Kafka.
+    ClickhouseKafka,
     /// JSON Schema of one line of `--marshal jsonl`.
     Json,
 }
 
 impl Schema {
     /// Each schema, its name on the command line and its file in the repository.
-    pub const ALL: [(Schema, &str, &str); 4] = [
+    pub const ALL: [(Schema, &str, &str); 5] = [
         (Schema::Proto, "proto", "proto/xtcp_flat_record.proto"),
         (
             Schema::ClickhouseProto,
@@ -31,6 +33,11 @@ impl Schema {
             "proto/clickhouse/XtcpFlatRecord.proto",
         ),
         (Schema::Clickhouse, "clickhouse", "proto/clickhouse/xtcp.sql"),
+        (
+            Schema::ClickhouseKafka,
+            "clickhouse-kafka",
+            "proto/clickhouse/xtcp_kafka.sql",
+        ),
         (Schema::Json, "json", "proto/xtcp_flat_record.schema.json"),
     ];
 }
@@ -56,6 +63,7 @@ pub fn text(schema: Schema) -> String {
         Schema::Proto => proto::text(),
         Schema::ClickhouseProto => proto::clickhouse_text(),
         Schema::Clickhouse => clickhouse::text(),
+        Schema::ClickhouseKafka => clickhouse::kafka_text(),
         Schema::Json => json::text(),
     }
 }

@@ -25,7 +25,7 @@ syntax = \"proto3\";
         out,
         "message Envelope {{\n  repeated XtcpFlatRecord row = {ENVELOPE_ROW};\n}}\n"
     );
-    record(&mut out, "");
+    record(&mut out, "", |field| field.name);
     out
 }
 
@@ -40,18 +40,29 @@ pub(super) fn clickhouse_text() -> String {
 // on find it beside Envelope too. Copy this file into `format_schema_path` and name the simple
 // type, without the package and without Envelope:
 //     format_schema = 'XtcpFlatRecord:XtcpFlatRecord'
+// timestamp_ns is called timestamp_unix_ns here: the table makes its date timestamp_ns from it.
 
 syntax = \"proto3\";
 
 ",
     );
     let _ = writeln!(out, "package {PACKAGE};\n\nmessage Envelope {{");
-    record(&mut out, "  ");
+    record(&mut out, "  ", clickhouse_name);
     let _ = writeln!(out, "\n  repeated XtcpFlatRecord row = {ENVELOPE_ROW};\n}}");
     out
 }
 
-fn record(out: &mut String, indent: &str) {
+/// Name of a field for ClickHouse. The column `timestamp_ns` is a date there, and a number on the
+/// wire would be taken for seconds: so the number goes by another name, and the date is made from it.
+/// Names are not on the wire.
+pub(super) fn clickhouse_name(field: &Field) -> &'static str {
+    match field.name {
+        "timestamp_ns" => "timestamp_unix_ns",
+        name => name,
+    }
+}
+
+fn record(out: &mut String, indent: &str, name: fn(&Field) -> &'static str) {
     let _ = writeln!(out, "{indent}message XtcpFlatRecord {{");
     let _ = writeln!(out, "{indent}  enum CongestionAlgorithm {{");
     for (number, name, _) in CONGESTION_ALGORITHMS {
@@ -64,7 +75,7 @@ fn record(out: &mut String, indent: &str) {
             "\n{indent}  // {}\n{indent}  {} {} = {};",
             comment(field),
             type_name(field.kind),
-            field.name,
+            name(field),
             field.number
         );
     }
