@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::TcpListener,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -304,39 +304,61 @@ fn sigterm_ends_it_while_clickhouse_is_away_and_while_it_does_not_answer() {
 }
 
 #[test]
-fn members_of_a_group_share_partitions_and_leave_nothing_out() {
+fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
     let topic = Topic::new(4);
+    let send = |rounds: std::ops::Range<u64>| {
+        for (round, partition) in rounds.flat_map(|round| (0..4).map(move |partition| (round, partition))) {
+            let first = partition * 100 + round * 4 + 1;
+            topic.send_envelopes(i32::try_from(partition).unwrap(), first..=first + 3, 1);
+        }
+    };
     let stub = Stub::start(|_| stub::ok());
-    let (first, second) = (options(&topic, &stub.url()), options(&topic, &stub.url()));
+    let mut options = options(&topic, &stub.url());
+    // The mock cluster waits that long with each rebalance.
+    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    options.kafka_properties = vec![
+        property("session.timeout.ms", "6000"),
+        property("heartbeat.interval.ms", "500"),
+    ];
     let stop = AtomicBool::new(false);
     let counts = thread::scope(|scope| {
-        let run = |options| {
-            let stop = &stop;
-            scope.spawn(move || {
-                let mut pump = Pump::open(options).unwrap();
-                pump.run(stop, None).unwrap();
+        let run = || {
+            scope.spawn(|| {
+                let mut pump = Pump::open(&options).unwrap();
+                pump.run(&stop, None).unwrap();
                 pump.counts().messages
             })
         };
-        let members = [run(&first), run(&second)];
-        for round in 0..5u64 {
-            for partition in 0..4u64 {
-                let first = partition * 100 + round * 4 + 1;
-                topic.send_envelopes(i32::try_from(partition).unwrap(), first..=first + 3, 1);
-            }
-        }
-        stub.wait_for(80);
+        send(0..2);
+        let first = run();
+        wait_for_tokens(&stub, 32);
+        let second = run();
+        send(2..5);
+        wait_for_tokens(&stub, 80);
         stop.store(true, Ordering::Release);
-        members.map(|member| member.join().unwrap())
+        [first, second].map(|member| member.join().unwrap())
     });
-    // A message may come to both where a rebalance fell between INSERT and commit: then with one token.
-    let mut tokens: Vec<String> = stub
-        .requests()
-        .iter()
-        .map(|request| request.token().to_owned())
-        .collect();
-    assert_eq!(counts.iter().sum::<u64>(), tokens.len() as u64);
-    tokens.sort();
-    tokens.dedup();
-    assert_eq!(tokens.len(), 80);
+    // A message comes to both where a rebalance fell between INSERT and commit: then with one token.
+    assert_eq!(counts.iter().sum::<u64>(), stub.requests().len() as u64);
+    for partition in 0..4 {
+        assert_eq!(topic.committed(GROUP, partition), Some(20));
+    }
+}
+
+/// Waits until there were so many different tokens.
+fn wait_for_tokens(stub: &Stub, count: usize) {
+    let start = Instant::now();
+    loop {
+        let requests = stub.requests();
+        let tokens: BTreeSet<&str> = requests.iter().map(Request::token).collect();
+        if tokens.len() == count {
+            return;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "expected {count} tokens, got {}",
+            tokens.len()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
 }
