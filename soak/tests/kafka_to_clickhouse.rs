@@ -195,11 +195,13 @@ fn poison_becomes_a_dead_letter_and_what_is_behind_it_goes_on() {
     assert_eq!(requests[1].body, requests[2].body);
     assert_eq!(
         requests[1].query(),
-        "INSERT INTO xtcp.dead_letters (topic, partition, offset, key, raw_message, error) FORMAT RowBinary"
+        "INSERT INTO xtcp.dead_letters (topic, partition, offset, key, raw_message, error) FORMAT TabSeparated"
     );
     let body = String::from_utf8_lossy(&requests[1].body).into_owned();
     assert!(
-        body.starts_with("\u{4}xtcp") && body.contains("{\"no\": \"envelope\"}") && body.contains("expected")
+        body.starts_with("xtcp\t0\t1\twhat\t")
+            && body.contains("{\"no\": \"envelope\"}")
+            && body.contains("expected")
     );
     assert_eq!(tokens[3], key(3));
     assert!(tokens[4].starts_with("dead-letter/xtcp/0/2/"));

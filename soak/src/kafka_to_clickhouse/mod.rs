@@ -23,8 +23,6 @@ mod sink;
 mod stop;
 
 pub use consumer::{Counts, Pump};
-pub use envelope::{Checked, Token, check};
-pub use sink::{Sink, encode_dead_letter};
 
 use crate::{
     cli::{Command, Flag, Given, of_flag},

@@ -108,30 +108,34 @@ impl Sink {
 }
 
 fn dead_letter_query(table: &Table) -> String {
-    format!("INSERT INTO {table} (topic, partition, offset, key, raw_message, error) FORMAT RowBinary")
+    format!("INSERT INTO {table} (topic, partition, offset, key, raw_message, error) FORMAT TabSeparated")
 }
 
-/// A dead letter as RowBinary, which takes any bytes as they are.
-pub fn encode_dead_letter(place: &Place<'_>, key: &[u8], payload: &[u8], error: &str) -> Vec<u8> {
-    let mut row = Vec::with_capacity(payload.len() + key.len() + error.len() + place.topic.len() + 64);
-    put_string(&mut row, place.topic.as_bytes());
-    row.extend(place.partition.to_le_bytes());
-    row.extend(place.offset.to_le_bytes());
-    put_string(&mut row, key);
-    put_string(&mut row, payload);
-    put_string(&mut row, error.as_bytes());
-    row
+/// A dead letter as a line of TabSeparated: numbers fit columns of any integer type, and bytes that are no
+/// text go through as they are.
+fn encode_dead_letter(place: &Place<'_>, key: &[u8], payload: &[u8], error: &str) -> Vec<u8> {
+    let mut line = Vec::with_capacity(payload.len() + key.len() + error.len() + place.topic.len() + 64);
+    put_escaped(&mut line, place.topic.as_bytes());
+    line.extend(format!("\t{}\t{}\t", place.partition, place.offset).bytes());
+    put_escaped(&mut line, key);
+    line.push(b'\t');
+    put_escaped(&mut line, payload);
+    line.push(b'\t');
+    put_escaped(&mut line, error.as_bytes());
+    line.push(b'\n');
+    line
 }
 
-/// A string of RowBinary: its length as a varint, its bytes.
-fn put_string(row: &mut Vec<u8>, bytes: &[u8]) {
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        row.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
+fn put_escaped(line: &mut Vec<u8>, bytes: &[u8]) {
+    for &byte in bytes {
+        match byte {
+            b'\t' => line.extend(b"\\t"),
+            b'\n' => line.extend(b"\\n"),
+            b'\r' => line.extend(b"\\r"),
+            b'\\' => line.extend(b"\\\\"),
+            other => line.push(other),
+        }
     }
-    row.push((length & 0x7f) as u8);
-    row.extend(bytes);
 }
 
 #[cfg(test)]
@@ -163,25 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_is_a_row_of_row_binary() {
+    fn a_dead_letter_is_one_line_whatever_is_in_it() {
         let place = Place {
             topic: "t",
             partition: 1,
-            offset: -2,
+            offset: 2,
             timestamp_ms: 0,
         };
-        let expected: &[&[u8]] = &[
-            b"\x01t",
-            &[1, 0, 0, 0],
-            &[0xfe, 255, 255, 255, 255, 255, 255, 255],
-            &[0],
-            &[0xc8, 1],
-            &[0xff; 200],
-            b"\x03why",
-        ];
-        assert_eq!(
-            encode_dead_letter(&place, b"", &[0xff; 200], "why"),
-            expected.concat()
-        );
+        let line = encode_dead_letter(&place, b"", b"\xff\0\t\n\r\\N", "why");
+        assert_eq!(line, b"t\t1\t2\t\t\xff\0\\t\\n\\r\\\\N\twhy\n");
     }
 }
