@@ -233,7 +233,7 @@ fn help(command: &Command) -> String {
     }
     text.push_str("Flags:\n");
     for flag in command.flags {
-        text.push_str(&format!("  --{} {}", flag.name, flag.value).trim_end());
+        text.push_str(format!("  --{} {}", flag.name, flag.value).trim_end());
         text.push('\n');
         wrap(&mut text, flag.doc, LEFT);
         if !flag.default.is_empty() {

@@ -1,6 +1,8 @@
 //! kafka-to-clickhouse against librdkafka's mock cluster and a ClickHouse that answers as it is told:
 //! what is inserted, in which order, with which tokens, and when offsets are committed.
 
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod common;
 
 use common::{
