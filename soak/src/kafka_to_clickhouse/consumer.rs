@@ -1,0 +1,348 @@
+//! Out of Kafka: one message after the other, each until it is stored, then its offset.
+
+use super::{
+    Options,
+    envelope::{Place, Token, check},
+    sink::{Outcome, Sink},
+};
+use rdkafka::{
+    ClientConfig, ClientContext, Message, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    message::OwnedMessage,
+};
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// The first wait before the same message is tried again: a server that is merely restarted.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+/// No wait is longer: a server that is back is found within ten seconds.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// A signal is seen within this time.
+const POLL_TIMEOUT: Duration = Duration::from_millis(200);
+
+type Partition = (String, i32);
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages stored or put aside, and committed.
+    pub messages: u64,
+    /// Rows stored, as far as we know: those that ClickHouse dropped as repeats are counted too.
+    pub rows: u64,
+    /// Messages put aside.
+    pub dead_letters: u64,
+    /// Attempts that came to nothing.
+    pub retries: u64,
+    /// Messages without a key of xtcp2's.
+    pub foreign_keys: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts {
+            messages,
+            rows,
+            dead_letters,
+            retries,
+            foreign_keys,
+        } = self;
+        write!(
+            f,
+            "{messages} messages, {rows} rows, {dead_letters} dead letters, {retries} retries, \
+             {foreign_keys} without a key of xtcp2's"
+        )
+    }
+}
+
+/// Hears of rebalances. librdkafka calls it only inside our own calls of `poll`, in our thread; the mutex
+/// is there because its type must be `Sync`.
+#[derive(Debug, Default)]
+struct Context {
+    revoked: Mutex<Vec<Partition>>,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        log::warn!("Kafka: {error}: {reason}");
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters of it comes as an error as well.
+        log::debug!("librdkafka {level:?}: {facility}: {message}");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Context>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(partitions) = rebalance {
+            // The next owner starts behind what is stored. If this fails it starts earlier, and repeats.
+            commit(consumer, CommitMode::Sync);
+            let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+            revoked.extend(
+                partitions
+                    .elements()
+                    .iter()
+                    .map(|one| (one.topic().to_owned(), one.partition())),
+            );
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            log::debug!("Kafka: commit: {error}");
+        }
+    }
+}
+
+/// Commits the offsets stored so far.
+fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) {
+    match consumer.commit_consumer_state(mode) {
+        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+        // Not lost: what is not committed comes again with the same token.
+        Err(error) => log::warn!("Kafka: commit: {error}"),
+    }
+}
+
+/// Moves messages.
+pub struct Pump {
+    consumer: BaseConsumer<Context>,
+    sink: Sink,
+    /// Came while another one was being tried again; at most one a partition, since its partition is paused
+    /// at once.
+    held: VecDeque<OwnedMessage>,
+    is_paused: bool,
+    counts: Counts,
+}
+
+impl Pump {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// When librdkafka does not take a property; brokers that are away are no error.
+    pub fn open(options: &Options) -> KafkaResult<Pump> {
+        let mut config = ClientConfig::new();
+        config.set("auto.offset.reset", "earliest");
+        for (name, value) in &options.kafka_properties {
+            config.set(name, value);
+        }
+        config
+            .set("bootstrap.servers", &options.brokers)
+            .set("group.id", &options.group);
+        // An offset counts as done when we store it, after the INSERT; not when the message was handed to us.
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false");
+        let consumer: BaseConsumer<Context> = config.create_with_context(Context::default())?;
+        consumer.subscribe(&[&options.topic])?;
+        log::info!(
+            "kafka-to-clickhouse: topic {} of {}, group {}, into {} at {}",
+            options.topic,
+            options.brokers,
+            options.group,
+            options.table,
+            options.clickhouse_url
+        );
+        Ok(Pump {
+            consumer,
+            sink: Sink::new(options),
+            held: VecDeque::new(),
+            is_paused: false,
+            counts: Counts::default(),
+        })
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Goes on until `stop`, or until nothing came for `idle_max`.
+    ///
+    /// # Errors
+    /// When librdkafka says that this consumer can never go on.
+    pub fn run(&mut self, stop: &AtomicBool, idle_max: Option<Duration>) -> KafkaResult<()> {
+        let mut last_message = Instant::now();
+        let end = loop {
+            if stop.load(Ordering::Acquire) {
+                break Ok(());
+            }
+            match self.next() {
+                Err(error) => break Err(error),
+                Ok(Some(message)) => {
+                    self.deliver(&message, stop);
+                    last_message = Instant::now();
+                }
+                Ok(None) if idle_max.is_some_and(|idle_max| last_message.elapsed() >= idle_max) => {
+                    break Ok(());
+                }
+                Ok(None) => {}
+            }
+        };
+        commit(&self.consumer, CommitMode::Sync);
+        end
+    }
+
+    fn next(&mut self) -> KafkaResult<Option<OwnedMessage>> {
+        if !self.held.is_empty() {
+            // The group hears of us between any two INSERTs.
+            self.serve(Duration::ZERO)?;
+        }
+        if let Some(message) = self.held.pop_front() {
+            return Ok(Some(message));
+        }
+        if mem::take(&mut self.is_paused) {
+            self.consumer.resume(&self.consumer.assignment()?)?;
+        }
+        let message = self.poll(POLL_TIMEOUT)?;
+        // Nothing is in hand that could have been of a revoked partition.
+        self.take_revoked();
+        Ok(message)
+    }
+
+    fn poll(&self, timeout: Duration) -> KafkaResult<Option<OwnedMessage>> {
+        match self.consumer.poll(timeout) {
+            None => Ok(None),
+            Some(Ok(message)) => Ok(Some(message.detach())),
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) => Err(error),
+            // A broker that is away, a topic that is not there yet: librdkafka goes on by itself.
+            Some(Err(error)) => {
+                log::warn!("Kafka: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets librdkafka work while a message is in hand. What comes is held.
+    fn serve(&mut self, timeout: Duration) -> KafkaResult<Vec<Partition>> {
+        if let Some(message) = self.poll(timeout)? {
+            let mut partition = TopicPartitionList::new();
+            partition.add_partition(message.topic(), message.partition());
+            self.consumer.pause(&partition)?;
+            self.is_paused = true;
+            self.held.push_back(message);
+        }
+        let revoked = self.take_revoked();
+        self.held.retain(|message| !is_of(message, &revoked));
+        Ok(revoked)
+    }
+
+    fn take_revoked(&self) -> Vec<Partition> {
+        let mut revoked = self
+            .consumer
+            .context()
+            .revoked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        mem::take(&mut *revoked)
+    }
+
+    /// Tries until the message is stored, here or among the dead letters, and then commits its offset. Gives
+    /// up only on a message that is someone else's by now, and at the end.
+    fn deliver(&mut self, message: &OwnedMessage, stop: &AtomicBool) {
+        let place = Place {
+            topic: message.topic(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+        };
+        let mut checked = check(&place, message.key(), message.payload());
+        let mut wait = WAIT_MIN;
+        loop {
+            let payload = message.payload().unwrap_or_default();
+            let outcome = match &checked {
+                Ok(checked) => self.sink.insert(&checked.token.to_string(), payload),
+                Err(error) => {
+                    self.sink
+                        .insert_dead_letter(&place, message.key().unwrap_or_default(), payload, error)
+                }
+            };
+            match outcome {
+                Outcome::Stored => break,
+                Outcome::Poison(error) => {
+                    checked = Err(error);
+                    continue;
+                }
+                Outcome::Again(error) => {
+                    self.counts.retries += 1;
+                    if wait == WAIT_MIN {
+                        log::warn!(
+                            "ClickHouse: message {place}: {error}; it is tried again until it is stored"
+                        );
+                    }
+                }
+            }
+            if !self.wait(wait, message, stop) {
+                return;
+            }
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+        if wait > WAIT_MIN {
+            log::info!("ClickHouse: message {place} is stored now");
+        }
+        self.counts.messages += 1;
+        match checked {
+            Ok(checked) => {
+                self.counts.rows += checked.rows;
+                if let Token::Place(token) = checked.token {
+                    self.counts.foreign_keys += 1;
+                    log::debug!("message {place} has no key of xtcp2's: its token is {token}");
+                }
+            }
+            Err(error) => {
+                self.counts.dead_letters += 1;
+                log::error!("message {place} is among the dead letters now: {error}");
+            }
+        }
+        match self
+            .consumer
+            .store_offset(place.topic, place.partition, place.offset)
+        {
+            Ok(()) => commit(&self.consumer, CommitMode::Async),
+            // The partition is someone else's by now, who repeats the message with the same token.
+            Err(error) => log::info!("Kafka: offset of message {place}: {error}"),
+        }
+    }
+
+    /// Waits, with everything paused, while librdkafka keeps us in the group. Says whether the message is
+    /// still ours to deliver.
+    fn wait(&mut self, wait: Duration, message: &OwnedMessage, stop: &AtomicBool) -> bool {
+        let end = Instant::now() + wait;
+        loop {
+            if stop.load(Ordering::Acquire) {
+                return false;
+            }
+            if !self.is_paused {
+                self.is_paused = self
+                    .consumer
+                    .assignment()
+                    .and_then(|all| self.consumer.pause(&all))
+                    .is_ok();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match self.serve(left.min(POLL_TIMEOUT)) {
+                Ok(revoked) if is_of(message, &revoked) => return false,
+                Ok(_) => {}
+                // Comes again where it can be returned.
+                Err(error) => log::warn!("Kafka: {error}"),
+            }
+            if left.is_zero() {
+                return true;
+            }
+        }
+    }
+}
+
+fn is_of(message: &OwnedMessage, partitions: &[Partition]) -> bool {
+    partitions
+        .iter()
+        .any(|(topic, partition)| (topic.as_str(), *partition) == (message.topic(), message.partition()))
+}

@@ -1,0 +1,10 @@
+//! xtcp2-soak: proves that xtcp2 loses nothing.
+//!
+//! `reconcile` compares a table with what was produced; `kafka_to_clickhouse` fills that table where
+//! ClickHouse has no Kafka engine of its own. `cli` reads the command line of both, `clickhouse` talks
+//! to the database for both.
+
+pub mod cli;
+pub mod clickhouse;
+pub mod kafka_to_clickhouse;
+pub mod reconcile;

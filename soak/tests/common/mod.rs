@@ -1,0 +1,11 @@
+//! What integration tests share.
+
+#![allow(dead_code, reason = "each test uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
+pub mod stub;
+pub mod topic;
