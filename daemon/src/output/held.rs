@@ -75,7 +75,7 @@ impl Held {
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn to_disk(&mut self, spool: &mut Spool) -> io::Result<()> {
+    pub fn save(&mut self, spool: &mut Spool) -> io::Result<()> {
         if let Held::InMemory(message) = self {
             let kept = spool.append(message)?;
             let empty = Vec::new();

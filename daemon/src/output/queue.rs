@@ -107,7 +107,7 @@ impl Queue {
                 false => fitting.push(message),
             }
         }
-        match self.to_disk(&fitting) {
+        match self.save(&fitting) {
             Some(kept) => {
                 for (message, kept) in fitting.into_iter().zip(kept) {
                     let cache = self.cached_bytes + message.bytes.len() <= CACHED_BYTES_MAX;
@@ -162,13 +162,13 @@ impl Queue {
 
     /// Brings messages to the disk, and before them those that it refused earlier. `None` when it
     /// refuses, or there is none.
-    fn to_disk(&mut self, messages: &[Message]) -> Option<Vec<Kept>> {
+    fn save(&mut self, messages: &[Message]) -> Option<Vec<Kept>> {
         self.spool.as_ref()?;
         while let Some(ticket) = self.oldest_in_memory() {
             let bytes = self.entries.get(&ticket)?.held.bytes();
             self.make_room(&[bytes]);
             let (spool, entry) = (self.spool.as_mut()?, self.entries.get_mut(&ticket)?);
-            entry.held.to_disk(spool).ok()?;
+            entry.held.save(spool).ok()?;
             self.in_memory_bytes -= bytes;
             self.cached_bytes += bytes;
             self.uncache(ticket);
@@ -409,7 +409,7 @@ impl Queue {
 
     /// The end: what is in memory alone is lost. A disk that takes messages again gets them now.
     pub fn end(&mut self) {
-        let _ = self.to_disk(&[]);
+        let _ = self.save(&[]);
         let lost = self.entries.iter().filter(|(_, entry)| !entry.held.is_on_disk());
         let lost: Vec<Ticket> = lost.map(|(ticket, _)| *ticket).collect();
         for ticket in lost {
