@@ -9,8 +9,8 @@ once, or exactly those missing that the daemon says it gave up. One line a fault
 
 --full takes longer outages and more kills. --jobs runs so many pipelines at a time. Needs root (network
 namespaces, a tmpfs), what scripts/setup pipeline installs, and in DIR (target/release) xtcp2, xtcp2-soak and
-examples/load_sockets. Everything is in a temporary folder, and ended at the end; logs of a fault that
-failed are kept in target/test-logs.
+examples/load_sockets. Everything is in a temporary folder, and ended at the end; logs are kept in
+target/test-logs.
 """
 
 import argparse
@@ -34,6 +34,8 @@ RSS_GROWTH_BYTES_MAX = 64 << 20
 # No broker needs longer to be found again: Kafka's start, and reconnect.backoff.max.ms.
 BACK_SECONDS = 120
 MIB = 1 << 20
+# 4 MB a second, to fill a disk, and few envelopes.
+FAST = ("--frequency", "50ms", "--envelope-flush-rows", "600")
 
 
 def broker_stopped(bench, full, _):
@@ -118,7 +120,7 @@ def daemon_killed(bench, full, seed):
     kills, moments = 200 if full else 25, random.Random(seed)
     spool = bench.folder("spool")
     for _ in range(kills):
-        daemon = bench.daemon(spool)
+        daemon = bench.daemon(spool, "--envelope-flush-rows", "100")
         # From before the first poll to some polls after the first message was acknowledged.
         time.sleep(moments.uniform(0.02, 1.5))
         daemon.kill()
@@ -130,7 +132,7 @@ def daemon_killed(bench, full, seed):
 def disk_full(bench, *_):
     """The disk of the spool is full while Kafka is away: memory takes over, and nothing is lost."""
     spool = bench.tmpfs("spool", "8m")
-    daemon = bench.daemon(spool, "--spool-max-bytes", "64MiB")
+    daemon = bench.daemon(spool, "--spool-max-bytes", "64MiB", *FAST)
     bench.under_load(daemon)
     bench.stop(Kafka)
     wait_for("a full disk", lambda: daemon.one("xtcp2_spool_degraded") == 1, 60)
@@ -151,7 +153,7 @@ def spool_bound(bench, *_):
     """The bound of the spool is reached while Kafka is away: what is missing is what was given up."""
     spool = bench.tmpfs("spool", "64m")
     bound = ("--spool-max-bytes", "16MiB")
-    daemon = bench.daemon(spool, *bound)
+    daemon = bench.daemon(spool, *bound, *FAST)
     bench.under_load(daemon)
     bench.stop(Kafka)
     full = 'xtcp2_output_dropped_rows_total{reason="queue_full"}'
@@ -331,6 +333,7 @@ def run(names, arguments):
                 figures[name] = FAULTS[name](bench, arguments.full, arguments.seed)
                 figures[name]["seconds"] = round(time.monotonic() - start)
                 print(line(name, figures[name]), flush=True)
+                keep_logs(bench, name)
                 bench.tidy()
             except (Wrong, Failed, OSError, subprocess.SubprocessError) as error:
                 well = False
