@@ -20,7 +20,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts" / "pipeline.d"))
 
 import pipeline as whole  # noqa: E402
 import processes  # noqa: E402
-from parts import TABLE, ClickHouse, Failed, Feeder, Kafka  # noqa: E402
+from parts import TABLE, ClickHouse, Failed, Feeder, Kafka, free_port  # noqa: E402
 
 # 600 sockets and those of the machine's own namespace, read five times a second: 3,000 rows and 1 MB a
 # second. An envelope a poll, since the engine needs 40 to 200 ms an INSERT, as busy as the machine is.
@@ -307,4 +307,4 @@ class Bench:
         check(total["stored"] == total["produced"] - dropped, "rows stored", total["produced"] - dropped, total["stored"])
 
 
-__all__ = ["Bench", "ClickHouse", "Failed", "Feeder", "Kafka", "Wrong", "check", "wait_for"]
+__all__ = ["TABLE", "Bench", "ClickHouse", "Failed", "Feeder", "Kafka", "Wrong", "check", "free_port", "processes", "wait_for"]
