@@ -8,7 +8,7 @@ use std::{
 };
 use ureq::{Agent, Body, http::Response};
 
-/// A server that is there answers the SYN of a connection within that time, a name server too.
+/// A server that is there answers the SYN of a connection within that time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of an exception's text: what a person needs of it stands in front of the stack.
 const EXCEPTION_BYTES_MAX: u64 = 16 << 10;
@@ -114,14 +114,18 @@ pub struct ClickHouse {
 }
 
 impl ClickHouse {
-    /// A server at `url`, to which each request carries `headers` and may take `timeout` in all.
+    /// A server at `url`. Each request carries `headers`; sending it, waiting for the answer and reading that
+    /// may take `timeout` each.
     pub fn new(url: String, headers: Vec<(String, String)>, timeout: Duration) -> ClickHouse {
         let config = Agent::config_builder()
             // An exception's text is in the body of an answer with an error status.
             .http_status_as_error(false)
-            .timeout_resolve(Some(CONNECT_TIMEOUT))
+            // None for all of it, nor for names: ureq would resolve each in a thread of its own.
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(timeout))
+            .timeout_send_request(Some(timeout))
+            .timeout_send_body(Some(timeout))
+            .timeout_recv_response(Some(timeout))
+            .timeout_recv_body(Some(timeout))
             // A POST that is sent elsewhere is one that is not counted here.
             .max_redirects(0)
             .max_redirects_will_error(false)

@@ -49,7 +49,7 @@ fn options(topic: &Topic, stub_url: &str) -> Options {
 fn drain(options: &Options) -> Counts {
     let mut pump = Pump::open(options).unwrap();
     pump.run(&AtomicBool::new(false), Some(IDLE)).unwrap();
-    pump.counts()
+    pump.counters().now()
 }
 
 fn tokens(requests: &[Request]) -> Vec<&str> {
@@ -330,7 +330,7 @@ fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
             scope.spawn(|| {
                 let mut pump = Pump::open(&options).unwrap();
                 pump.run(&stop, None).unwrap();
-                pump.counts().messages
+                pump.counters().now().messages
             })
         };
         send(0..2);

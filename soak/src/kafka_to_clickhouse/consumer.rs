@@ -16,8 +16,8 @@ use std::{
     collections::VecDeque,
     fmt, mem,
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -60,6 +60,30 @@ impl fmt::Display for Counts {
             "{messages} messages, {rows} rows, {dead_letters} dead letters, {retries} retries, \
              {foreign_keys} without a key of xtcp2's"
         )
+    }
+}
+
+/// The same while they grow. Only the thread of the [`Pump`] writes, the one of the metrics reads: each number
+/// stands for itself, so nothing is ordered between them.
+#[derive(Debug, Default)]
+pub struct Counters {
+    messages: AtomicU64,
+    rows: AtomicU64,
+    dead_letters: AtomicU64,
+    retries: AtomicU64,
+    foreign_keys: AtomicU64,
+}
+
+impl Counters {
+    /// What happened so far.
+    pub fn now(&self) -> Counts {
+        Counts {
+            messages: self.messages.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
+            dead_letters: self.dead_letters.load(Ordering::Relaxed),
+            retries: self.retries.load(Ordering::Relaxed),
+            foreign_keys: self.foreign_keys.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -120,7 +144,7 @@ pub struct Pump {
     /// at once.
     held: VecDeque<OwnedMessage>,
     is_paused: bool,
-    counts: Counts,
+    counters: Arc<Counters>,
 }
 
 impl Pump {
@@ -156,13 +180,13 @@ impl Pump {
             sink: Sink::new(options),
             held: VecDeque::new(),
             is_paused: false,
-            counts: Counts::default(),
+            counters: Arc::default(),
         })
     }
 
-    /// What happened so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
+    /// What happens, for others to look at.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Goes on until `stop`, or until nothing came for `idle_max`.
@@ -272,7 +296,7 @@ impl Pump {
                     continue;
                 }
                 Outcome::Again(error) => {
-                    self.counts.retries += 1;
+                    self.counters.retries.fetch_add(1, Ordering::Relaxed);
                     if wait == WAIT_MIN {
                         log::warn!(
                             "ClickHouse: message {place}: {error}; it is tried again until it is stored"
@@ -288,17 +312,17 @@ impl Pump {
         if wait > WAIT_MIN {
             log::info!("ClickHouse: message {place} is stored now");
         }
-        self.counts.messages += 1;
+        self.counters.messages.fetch_add(1, Ordering::Relaxed);
         match checked {
             Ok(checked) => {
-                self.counts.rows += checked.rows;
+                self.counters.rows.fetch_add(checked.rows, Ordering::Relaxed);
                 if let Token::Place(token) = checked.token {
-                    self.counts.foreign_keys += 1;
+                    self.counters.foreign_keys.fetch_add(1, Ordering::Relaxed);
                     log::debug!("message {place} has no key of xtcp2's: its token is {token}");
                 }
             }
             Err(error) => {
-                self.counts.dead_letters += 1;
+                self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
                 log::error!("message {place} is among the dead letters now: {error}");
             }
         }

@@ -15,14 +15,15 @@
 //! the view: `deduplicate_blocks_in_dependent_materialized_views` gives each table its own memory of
 //! tokens.
 //!
-//! One thread does all of it; librdkafka has its own. The only other thread waits for SIGTERM.
+//! One thread does all of it; librdkafka has its own. Two others wait: one for SIGTERM, one for scrapes.
 
 mod consumer;
 mod envelope;
+mod metrics;
 mod sink;
 mod stop;
 
-pub use consumer::{Counts, Pump};
+pub use consumer::{Counters, Counts, Pump};
 
 use crate::{
     cli::{Command, Flag, Given, of_flag},
@@ -88,6 +89,12 @@ pub const COMMAND: Command = Command {
             value: "NAME=VALUE",
             default: "",
             doc: "A property of librdkafka; may be repeated. @/path as the value reads it from that file.",
+        },
+        Flag {
+            name: "metrics",
+            value: "HOST:PORT",
+            default: "",
+            doc: "Serve counters at http://HOST:PORT/metrics; port 0 for any.",
         },
         Flag {
             name: "max-idle",
@@ -182,8 +189,13 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     let stop = Arc::new(AtomicBool::new(false));
     stop::on_signals(&stop)?;
     let mut pump = Pump::open(&options).map_err(|error| format!("Kafka consumer: {error}"))?;
+    let counters = pump.counters();
+    if let Some(listen) = given.one("metrics") {
+        let address = of_flag("metrics", metrics::serve(listen, Arc::clone(&counters)))?;
+        log::info!("kafka-to-clickhouse: metrics at http://{address}/metrics");
+    }
     let end = pump.run(&stop, options.idle_max);
-    println!("{}", pump.counts());
+    println!("{}", counters.now());
     match end {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {

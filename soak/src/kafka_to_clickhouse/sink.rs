@@ -4,8 +4,8 @@ use super::{Options, envelope::Place};
 use crate::clickhouse::{ClickHouse, Error, Table};
 use std::time::Duration;
 
-/// An INSERT takes longer only where something is broken. Well below Kafka's max.poll.interval.ms (5 min):
-/// the group must not think that this consumer is gone.
+/// An INSERT takes longer only where something is broken. Three times it, to send, to wait, to read, is below
+/// Kafka's max.poll.interval.ms (5 min): the group must not think that this consumer is gone.
 const INSERT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Exceptions that are about the bytes of this one message, whatever the table; by their numbers in

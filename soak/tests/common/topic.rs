@@ -80,12 +80,18 @@ pub fn key(envelope_sequence: u64) -> String {
 
 /// A delimited envelope; its rows are numbered from `sequence * 1000`.
 pub fn envelope(instance_id: u64, sequence: u64, rows: u64) -> Vec<u8> {
+    envelope_of(instance_id, 1, sequence * 1000, rows, 1)
+}
+
+/// A delimited envelope of one poll; its rows are numbered from `first`.
+pub fn envelope_of(instance_id: u64, poll: u64, first: u64, rows: u64, timestamp_ns: u64) -> Vec<u8> {
     let mut body = Vec::new();
-    for row in 0..rows {
+    for counter in first..first + rows {
         let encoded = written(|writer| {
-            writer.uint64::<60>(sequence * 1000 + row);
+            writer.uint64::<10>(timestamp_ns);
+            writer.uint64::<60>(counter);
             writer.uint64::<70>(instance_id);
-            writer.uint64::<71>(1);
+            writer.uint64::<71>(poll);
         });
         body.push(0x52);
         body.extend(written(|writer| writer.varint(encoded.len() as u64)));
