@@ -6,5 +6,8 @@
 
 pub mod cli;
 pub mod clickhouse;
+pub mod duration;
 pub mod kafka_to_clickhouse;
 pub mod reconcile;
+pub mod record;
+pub mod scenario;
