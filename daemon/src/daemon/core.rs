@@ -340,7 +340,12 @@ impl Core {
         match self.ending {
             None => false,
             Some(ending) => {
-                ending.deadline <= now || self.poll_state == PollState::Idle && self.output.is_safe()
+                // After the last of --max-loops everything is to be delivered; whoever sends a signal wants an end.
+                let is_done = match ending.by_signal {
+                    true => self.output.is_safe(),
+                    false => self.output.is_idle(),
+                };
+                ending.deadline <= now || self.poll_state == PollState::Idle && is_done
             }
         }
     }
