@@ -45,6 +45,15 @@ fn options(topic: &Topic, stub_url: &str) -> Options {
     }
 }
 
+/// Ends the members of a scope also where its test fails: the scope waits for them.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Runs it until nothing comes any more.
 fn drain(options: &Options) -> Counts {
     let mut pump = Pump::open(options).unwrap();
@@ -326,6 +335,7 @@ fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
     ];
     let stop = AtomicBool::new(false);
     let counts = thread::scope(|scope| {
+        let stop_at_end = StopAtEnd(&stop);
         let run = || {
             scope.spawn(|| {
                 let mut pump = Pump::open(&options).unwrap();
@@ -339,7 +349,7 @@ fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
         let second = run();
         send(2..5);
         wait_for_tokens(&stub, 80);
-        stop.store(true, Ordering::Release);
+        drop(stop_at_end);
         [first, second].map(|member| member.join().unwrap())
     });
     // A message comes to both where a rebalance fell between INSERT and commit: then with one token.
@@ -367,6 +377,7 @@ fn partitions_that_are_taken_over_during_an_outage_wait_for_its_end() {
         topic.send_envelopes(1, *range.start() + 100..=*range.end() + 100, 1);
     };
     let during = thread::scope(|scope| {
+        let _stop_at_end = [StopAtEnd(&stop_first), StopAtEnd(&stop_second)];
         let run = |stop| {
             let options = &options;
             scope.spawn(move || Pump::open(options).unwrap().run(stop, None).unwrap())
@@ -385,7 +396,6 @@ fn partitions_that_are_taken_over_during_an_outage_wait_for_its_end() {
         stub.set_rule(|_| stub::ok());
         let during = stub.requests().len();
         stub.wait_for(during + 8);
-        stop_first.store(true, Ordering::Release);
         during
     });
     for partition in 0..2 {
