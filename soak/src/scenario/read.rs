@@ -110,7 +110,7 @@ pub fn text(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{at}: {error}"))
 }
 
-/// Reads a scenario; whether it makes sense is [`super::validate`]'s to say.
+/// Reads a scenario; whether it makes sense is [`super::validate()`]'s to say.
 ///
 /// # Errors
 /// `FILE:LINE: what was expected, what came, what was perhaps meant`.
@@ -118,7 +118,7 @@ pub fn file(path: &Path) -> Result<Scenario, String> {
     parse(path, &text(path)?)
 }
 
-/// As [`file`], with its text.
+/// As [`file()`], with its text.
 pub fn parse(path: &Path, text: &str) -> Result<Scenario, String> {
     toml::from_str(text).map_err(|error| {
         let message = error.message().trim_end();
