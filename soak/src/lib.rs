@@ -7,7 +7,9 @@
 pub mod cli;
 pub mod clickhouse;
 pub mod duration;
+pub mod gates;
 pub mod kafka_to_clickhouse;
 pub mod reconcile;
 pub mod record;
 pub mod scenario;
+pub mod watch;
