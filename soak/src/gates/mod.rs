@@ -5,6 +5,7 @@
 //! the machine when it left too little room to judge anything. A verdict carries the name of its threshold in
 //! the scenario.
 
+pub mod command;
 pub mod counters;
 pub mod course;
 pub mod cpu;

@@ -4,7 +4,7 @@
 mod commands;
 mod explain;
 mod gates;
-mod read;
+pub mod read;
 mod validate;
 
 pub use commands::{CHECK, LIST, SHOW};
