@@ -162,7 +162,7 @@ fn kill_9_at_any_moment_loses_nothing() {
         taken.len(),
         left.len()
     );
-    assert!(taken.len() > 100);
+    assert!(taken.len() as u64 >= KILLS);
 }
 
 #[test]

@@ -2,9 +2,15 @@
 //!
 //! `reconcile` compares a table with what was produced; `kafka_to_clickhouse` fills that table where
 //! ClickHouse has no Kafka engine of its own. `cli` reads the command line of both, `clickhouse` talks
-//! to the database for both.
+//! to the database for both. For soaks there are so far: `scenario` (what is to be run, as data), `watch`
+//! (samples of a daemon from outside), `record` (what they are written down as) and `gates` (the verdict).
 
 pub mod cli;
 pub mod clickhouse;
+pub mod duration;
+pub mod gates;
 pub mod kafka_to_clickhouse;
 pub mod reconcile;
+pub mod record;
+pub mod scenario;
+pub mod watch;

@@ -241,3 +241,40 @@ pub(super) fn u64_at(bytes: &[u8; 64], at: usize) -> u64 {
 
 const _: () =
     assert!(SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT) && SEGMENT_HEADER_BYTES == RECORD_HEADER_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_torn_write_and_no_flipped_byte_makes_a_state_of_another() {
+        let states = [State::Waiting, State::Acknowledged, State::GivenUp];
+        for from in states {
+            for to in states {
+                // Any of the bytes may have been written, or not.
+                for written in 0..15 {
+                    let mut torn = from.to_bytes();
+                    for (place, byte) in to.to_bytes().into_iter().enumerate() {
+                        torn[place] = if written >> place & 1 == 1 {
+                            byte
+                        } else {
+                            torn[place]
+                        };
+                    }
+                    let state = State::from_bytes(torn);
+                    assert!(
+                        state == from || state == State::Waiting,
+                        "{from:?} to {to:?}, {written:#b}"
+                    );
+                }
+            }
+            for place in 0..4 {
+                for mask in 1..=255 {
+                    let mut flipped = from.to_bytes();
+                    flipped[place] ^= mask;
+                    assert_eq!(State::from_bytes(flipped), State::Waiting);
+                }
+            }
+        }
+    }
+}

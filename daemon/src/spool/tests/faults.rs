@@ -56,6 +56,22 @@ fn a_failed_sync_is_not_tried_again_on_the_same_segment() {
     assert_eq!((found.first(), found.last()), (Some(&1), Some(&3)));
 }
 
+/// A kill between write and fdatasync: what the next instance finds and sends on has to be durable too.
+#[test]
+fn what_is_found_at_a_start_is_made_durable() {
+    let disk = SimulatedDisk::new(3);
+    let mut killed_before_sync = disk.clone();
+    killed_before_sync.lies = true;
+    let (mut spool, _) = open(killed_before_sync);
+    spool.append(&message(1, 5_000)).unwrap();
+    drop(spool);
+    disk.remove("journal").unwrap(); // Its entry comes after the sync.
+    assert_eq!(open(disk.clone()).1.len(), 1);
+    disk.power_cut();
+    let (mut spool, found) = open(disk);
+    assert_eq!(spool.read(&found[0]).unwrap(), message(1, 5_000));
+}
+
 /// What cannot be read at the start is lost and counted; the rest is not.
 #[test]
 fn an_unreadable_start_is_counted() {
