@@ -30,7 +30,7 @@ ENVELOPE_ROWS = 1_000
 # Fewer were no load, and would prove little.
 PRODUCED_MIN = 5_000
 # What a backlog may take to arrive on a busy machine of two cores.
-DRAIN_SECONDS = 240
+DRAIN_SECONDS = 600
 # Two polls' rows wait at any time, on a machine that is merely busy.
 CAUGHT_UP_ROWS = 2 * NAMESPACES * SOCKETS
 
