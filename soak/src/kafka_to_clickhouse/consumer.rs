@@ -26,6 +26,10 @@ use std::{
 const WAIT_MIN: Duration = Duration::from_millis(100);
 /// No wait is longer: a server that is back is found within ten seconds.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Partitions of a member that was killed, or that left while no broker was there, are read by nobody for so
+/// long: librdkafka's 45 s were seen as a stall. Three heartbeats; a member that is merely slow loses no
+/// row by being taken for dead. Brokers take 6 s at the least.
+const SESSION_TIMEOUT_MS: u32 = 10_000;
 /// A signal is seen within this time.
 const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -127,6 +131,26 @@ impl ConsumerContext for Context {
     }
 }
 
+/// What librdkafka is told: our choices, the operator's properties over them, and over these what the
+/// promise rests on.
+fn client_config(options: &Options) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("auto.offset.reset", "earliest")
+        .set("session.timeout.ms", SESSION_TIMEOUT_MS.to_string());
+    for (name, value) in &options.kafka_properties {
+        config.set(name, value);
+    }
+    config
+        .set("bootstrap.servers", &options.brokers)
+        .set("group.id", &options.group);
+    // An offset counts as done when we store it, after the INSERT; not when the message was handed to us.
+    config
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
+    config
+}
+
 /// Commits the offsets stored so far.
 fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) {
     match consumer.commit_consumer_state(mode) {
@@ -153,19 +177,8 @@ impl Pump {
     /// # Errors
     /// When librdkafka does not take a property; brokers that are away are no error.
     pub fn open(options: &Options) -> KafkaResult<Pump> {
-        let mut config = ClientConfig::new();
-        config.set("auto.offset.reset", "earliest");
-        for (name, value) in &options.kafka_properties {
-            config.set(name, value);
-        }
-        config
-            .set("bootstrap.servers", &options.brokers)
-            .set("group.id", &options.group);
-        // An offset counts as done when we store it, after the INSERT; not when the message was handed to us.
-        config
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false");
-        let consumer: BaseConsumer<Context> = config.create_with_context(Context::default())?;
+        let consumer: BaseConsumer<Context> =
+            client_config(options).create_with_context(Context::default())?;
         consumer.subscribe(&[&options.topic])?;
         log::info!(
             "kafka-to-clickhouse: topic {} of {}, group {}, into {} at {}",
@@ -369,4 +382,26 @@ fn is_of(message: &OwnedMessage, partitions: &[Partition]) -> bool {
     partitions
         .iter()
         .any(|(topic, partition)| (topic.as_str(), *partition) == (message.topic(), message.partition()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Parsed, parse};
+
+    fn config(more: &str) -> ClientConfig {
+        let line = format!("kafka-to-clickhouse --brokers b:1 --clickhouse http://h:1/a.b {more}");
+        match parse(line.split_whitespace().map(Into::into)) {
+            Ok(Parsed::Run(_, given)) => client_config(&Options::parse(&given).unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn partitions_of_a_killed_member_do_not_wait_for_45_seconds() {
+        assert_eq!(config("").get("session.timeout.ms"), Some("10000"));
+        let set = config("--kafka-property session.timeout.ms=6000");
+        assert_eq!(set.get("session.timeout.ms"), Some("6000"));
+        assert_eq!(set.get("enable.auto.commit"), Some("false"));
+    }
 }
