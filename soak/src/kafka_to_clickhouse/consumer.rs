@@ -6,7 +6,7 @@ use super::{
     sink::{Outcome, Sink},
 };
 use rdkafka::{
-    ClientConfig, ClientContext, Message, TopicPartitionList,
+    ClientConfig, ClientContext, Message, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
@@ -21,6 +21,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use xtcp2::sys::kafka_brokers;
 
 /// The first wait before the same message is tried again: a server that is merely restarted.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -30,6 +31,8 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// long: librdkafka's 45 s were seen as a stall. Three heartbeats; a member that is merely slow loses no
 /// row by being taken for dead. Brokers take 6 s at the least.
 const SESSION_TIMEOUT_MS: u32 = 10_000;
+/// How often librdkafka says which brokers it has: without any it waits for us.
+const STATISTICS_INTERVAL_MS: u32 = 5_000;
 /// A signal is seen within this time.
 const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -96,11 +99,19 @@ impl Counters {
 #[derive(Debug, Default)]
 struct Context {
     revoked: Mutex<Vec<Partition>>,
+    /// librdkafka has no address left to connect to.
+    has_forgotten_brokers: AtomicBool,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         log::warn!("Kafka: {error}: {reason}");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if kafka_brokers::are_forgotten(&statistics) {
+            self.has_forgotten_brokers.store(true, Ordering::Relaxed);
+        }
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -147,7 +158,8 @@ fn client_config(options: &Options) -> ClientConfig {
     // An offset counts as done when we store it, after the INSERT; not when the message was handed to us.
     config
         .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false");
+        .set("enable.auto.offset.store", "false")
+        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
     config
 }
 
@@ -163,6 +175,7 @@ fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) {
 /// Moves messages.
 pub struct Pump {
     consumer: BaseConsumer<Context>,
+    brokers: String,
     sink: Sink,
     /// Came while another one was being tried again; at most one a partition, since its partition is paused
     /// at once.
@@ -190,6 +203,7 @@ impl Pump {
         );
         Ok(Pump {
             consumer,
+            brokers: options.brokers.clone(),
             sink: Sink::new(options),
             held: VecDeque::new(),
             is_paused: false,
@@ -246,7 +260,13 @@ impl Pump {
     }
 
     fn poll(&self, timeout: Duration) -> KafkaResult<Option<OwnedMessage>> {
-        match self.consumer.poll(timeout) {
+        let polled = self.consumer.poll(timeout);
+        let forgotten = &self.consumer.context().has_forgotten_brokers;
+        if forgotten.swap(false, Ordering::Relaxed) {
+            log::warn!("Kafka: librdkafka has forgotten every broker; it is given the addresses again");
+            kafka_brokers::add(self.consumer.client(), &self.brokers);
+        }
+        match polled {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message.detach())),
             Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) => Err(error),
@@ -388,12 +408,48 @@ fn is_of(message: &OwnedMessage, partitions: &[Partition]) -> bool {
 mod tests {
     use super::*;
     use crate::cli::{Parsed, parse};
+    use rdkafka::{
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, Producer},
+    };
 
-    fn config(more: &str) -> ClientConfig {
+    /// Nothing here takes longer.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn options(more: &str) -> Options {
         let line = format!("kafka-to-clickhouse --brokers b:1 --clickhouse http://h:1/a.b {more}");
         match parse(line.split_whitespace().map(Into::into)) {
-            Ok(Parsed::Run(_, given)) => client_config(&Options::parse(&given).unwrap()),
+            Ok(Parsed::Run(_, given)) => Options::parse(&given).unwrap(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn config(more: &str) -> ClientConfig {
+        client_config(&options(more))
+    }
+
+    /// A broker that is being shut down makes librdkafka forget all of them at a bad moment only (docs in
+    /// `xtcp2::sys::kafka_brokers`); a client that never knew one is in the same state.
+    #[test]
+    fn brokers_that_librdkafka_forgot_are_given_to_it_again() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("xtcp", 1, 1).unwrap();
+        let mut of_producer = ClientConfig::new();
+        of_producer.set("bootstrap.servers", cluster.bootstrap_servers());
+        let producer: BaseProducer = of_producer.create().unwrap();
+        producer
+            .send(BaseRecord::<(), _>::to("xtcp").payload("row"))
+            .unwrap();
+        producer.flush(PATIENCE).unwrap();
+        let nobody = Options {
+            brokers: String::new(),
+            ..options("")
+        };
+        let mut pump = Pump::open(&nobody).unwrap();
+        pump.brokers = cluster.bootstrap_servers();
+        let end = Instant::now() + PATIENCE;
+        while pump.poll(POLL_TIMEOUT).unwrap().is_none() {
+            assert!(Instant::now() < end, "the message never came");
         }
     }
 
