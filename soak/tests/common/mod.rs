@@ -7,5 +7,6 @@
     reason = "a failure here is a failed test"
 )]
 
+pub mod running;
 pub mod stub;
 pub mod topic;
