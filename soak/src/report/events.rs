@@ -4,7 +4,7 @@ use crate::record::{Event, What};
 use std::collections::VecDeque;
 
 /// Shown from the start, and as many from the end: what went wrong first, and how it ended.
-const SHOWN_EACH_MAX: usize = 100;
+const SHOWN_EACH_MAX: usize = 50;
 /// Lines on a plot.
 const MARKERS_MAX: usize = 400;
 /// Of a line of somebody's log.

@@ -114,8 +114,8 @@ pub fn render(result: &RunResult, folded: &Folded) -> String {
     gates(&mut page, result);
     plots(&mut page, result, folded);
     environment(&mut page, result);
-    events(&mut page, &folded.events);
     summary(&mut page, result);
+    events(&mut page, &folded.events);
     page.push_str("</body>\n</html>\n");
     page
 }
@@ -201,7 +201,7 @@ fn ran(result: &RunResult) -> String {
 
 fn gates(page: &mut String, result: &RunResult) {
     page.push_str(
-        "<h2>Gates</h2>\n<div class=\"scroll\"><table>\n<tr><th>Verdict</th><th>Gate</th><th>Seen</th><th>Allowed</th>\
+        "<h2>Gates</h2>\n<div class=\"scroll\"><table class=\"gates\">\n<tr><th>Verdict</th><th>Gate</th><th>Seen</th><th>Allowed</th>\
          <th>Why</th></tr>\n",
     );
     let mut sorted: Vec<&Gate> = result.gates.iter().collect();
@@ -332,7 +332,7 @@ fn events(page: &mut String, events: &Events) {
         page.push_str("<p>Nothing that is worth a line.</p>\n");
         return;
     }
-    page.push_str("<table>\n");
+    page.push_str("<table class=\"events\">\n");
     first.iter().for_each(|line| event(page, line));
     if left_out > 0 {
         let _ = writeln!(

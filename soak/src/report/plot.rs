@@ -48,7 +48,8 @@ pub fn svg(
     markers: &[Marker],
     end_seconds: f64,
 ) -> Result<String, Box<dyn std::error::Error>> {
-    let end = end_seconds.max(1.0);
+    // The last sample of a minute is at 59.0 s.
+    let end = (end_seconds / 5.0).ceil().max(1.0) * 5.0;
     let seen = all.iter().filter_map(|series| series.max()).fold(0.0, f64::max);
     let limit = limit.filter(|limit| *limit <= LIMIT_IN_SIGHT * seen);
     let top = seen.max(limit.unwrap_or(0.0)).max(f64::MIN_POSITIVE) * 1.12;
@@ -81,14 +82,15 @@ pub fn svg(
             let line = [(0.0, limit), (end, limit)];
             chart.draw_series(DashedLineSeries::new(line, 6, 4, LIMIT.stroke_width(1)))?;
         }
-        for (series, color) in all.iter().zip(LINES) {
+        // The first on top, and thinner: both are seen where they are the same.
+        for (series, (color, width)) in all.iter().zip(LINES.into_iter().zip([2, 4])).rev() {
             for piece in pieces(series.columns()) {
                 match piece.as_slice() {
                     [point] => {
                         chart.draw_series([Circle::new(*point, 2, color.filled())])?;
                     }
                     _ => {
-                        chart.draw_series([PathElement::new(piece, color.stroke_width(2))])?;
+                        chart.draw_series([PathElement::new(piece, color.stroke_width(width))])?;
                     }
                 }
             }
