@@ -1,7 +1,9 @@
 //! `compare`: two runs side by side, by their result.json.
 
 use super::{
-    RESULT, RunResult, number,
+    RESULT, RunResult,
+    figures::NAMES,
+    number,
     result::{SCHEMA_VERSION, Spread},
 };
 use crate::cli::{Command, Given};
@@ -154,7 +156,9 @@ fn gates(text: &mut String, a: &RunResult, b: &RunResult) {
 }
 
 fn figures(text: &mut String, a: &RunResult, b: &RunResult) {
-    let names: BTreeSet<&String> = a.figures.keys().chain(b.figures.keys()).collect();
+    // In the order of the reports.
+    let seen = |name: &&str| a.figures.contains_key(*name) || b.figures.contains_key(*name);
+    let names: Vec<&str> = NAMES.map(|(name, _)| name).into_iter().filter(seen).collect();
     let first = names.iter().map(|name| name.len()).max().unwrap_or(0);
     let _ = write!(text, "\n{:<first$}", "Figure");
     for title in ["median", "p99", "max"] {
@@ -183,7 +187,9 @@ fn change(a: f64, b: f64) -> String {
         return "new".to_owned();
     }
     let percent = (b / a - 1.0) * 100.0;
-    if percent >= 1000.0 {
+    if percent.abs() < 0.05 {
+        "=".to_owned()
+    } else if percent >= 1000.0 {
         format!("x{:.0}", b / a)
     } else {
         format!("{percent:+.1} %")
@@ -198,6 +204,7 @@ mod tests {
     fn changes_are_in_percent_of_the_first() {
         for (a, b, expected) in [
             (4.0, 4.0, "="),
+            (4.0, 4.001, "="),
             (4.0, 5.0, "+25.0 %"),
             (4.0, 0.0, "-100.0 %"),
             (0.0, 3.0, "new"),
