@@ -10,7 +10,11 @@ use super::{
     number, plot,
     result::Gate,
 };
-use crate::{duration::Seconds, gates::Status, scenario::gates::GATES};
+use crate::{
+    duration::Seconds,
+    gates::Status,
+    scenario::gates::{GATES, MACHINE},
+};
 use std::{fmt::Write, time::Duration};
 
 const STYLE: &str = include_str!("style.css");
@@ -215,9 +219,7 @@ fn gates(page: &mut String, result: &RunResult) {
         let meaning = GATES
             .iter()
             .find(|known| known.key == gate.name)
-            .map_or("whether the machine and the runner left room to judge", |known| {
-                known.meaning
-            });
+            .map_or(MACHINE.meaning, |known| known.meaning);
         let _ = writeln!(
             page,
             "<tr class=\"{}\"><td class=\"status\">{}</td><td class=\"name\"><code>{}</code><small>{meaning}</small></td>\

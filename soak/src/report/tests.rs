@@ -320,6 +320,28 @@ fn half_a_line_at_the_end_costs_that_sample_only() {
 }
 
 #[test]
+fn what_result_json_holds_is_documented() {
+    let docs = include_str!("../../../docs/soak.md");
+    let json: serde_json::Value = serde_json::from_str(&made(Course::Good).text(RESULT)).unwrap();
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let nested = ["environment", "events", "figures"].map(|key| keys(&json[key]));
+    for key in nested
+        .into_iter()
+        .flatten()
+        .chain(keys(&json))
+        .chain(keys(&json["gates"][0]))
+    {
+        assert!(docs.contains(&format!("`{key}`")), "{key}");
+    }
+    for gate in crate::scenario::gates::GATES {
+        assert!(docs.contains(&format!("`{}`", gate.key)), "{}", gate.key);
+    }
+    for (figure, _) in figures::NAMES {
+        assert!(docs.contains(&format!("`{figure}`")), "{figure}");
+    }
+}
+
+#[test]
 fn a_folder_without_samples_has_a_report_too() {
     let folder = tempfile::tempdir().unwrap();
     let run = Run {
