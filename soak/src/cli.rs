@@ -1,7 +1,7 @@
 //! The command line: a command, its flags and their values, each declared once in a table that the
 //! command keeps; parsing, help and hints are loops over it.
 
-use crate::{gates, kafka_to_clickhouse, reconcile, scenario};
+use crate::{gates, kafka_to_clickhouse, reconcile, report, scenario};
 use lexopt::{Arg, Parser};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -45,11 +45,12 @@ pub struct Flag {
 }
 
 /// Every command.
-pub const COMMANDS: [&Command; 6] = [
+pub const COMMANDS: [&Command; 7] = [
     &scenario::LIST,
     &scenario::SHOW,
     &scenario::CHECK,
     &gates::command::COMMAND,
+    &report::COMPARE,
     &reconcile::COMMAND,
     &kafka_to_clickhouse::COMMAND,
 ];

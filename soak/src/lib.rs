@@ -3,7 +3,8 @@
 //! `reconcile` compares a table with what was produced; `kafka_to_clickhouse` fills that table where
 //! ClickHouse has no Kafka engine of its own. `cli` reads the command line of both, `clickhouse` talks
 //! to the database for both. For soaks there are so far: `scenario` (what is to be run, as data), `watch`
-//! (samples of a daemon from outside), `record` (what they are written down as) and `gates` (the verdict).
+//! (samples of a daemon from outside), `record` (what they are written down as), `gates` (the verdict) and `report`
+//! (what people and CI read of it).
 
 pub mod cli;
 pub mod clickhouse;
@@ -12,5 +13,6 @@ pub mod gates;
 pub mod kafka_to_clickhouse;
 pub mod reconcile;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod watch;
