@@ -1,4 +1,4 @@
-//! What the daemon logged at error or above, and no action explains.
+//! What the daemon logged at error or above, and no outage explains.
 
 use super::{
     Gate, Status, Verdict,
@@ -44,7 +44,7 @@ impl Gate for ErrorLines {
             What::NotWatched {
                 what: Watched::Log, ..
             } => self.is_blind = true,
-            What::ErrorLine { .. } if course.is_disturbed(event.elapsed_seconds) => self.explained += 1,
+            What::ErrorLine { .. } if course.is_outage(event.elapsed_seconds) => self.explained += 1,
             What::ErrorLine { line } => {
                 self.lines += 1;
                 if self.shown.len() < LINES_MAX {
@@ -57,7 +57,7 @@ impl Gate for ErrorLines {
 
     fn verdict(&self, _: &Course) -> Verdict {
         let mut why = format!(
-            "{} more while actions disturbed; the daemon holds a place back that speaks more than 5 times a minute",
+            "{} more in outages; the daemon holds a place back that speaks more than 5 times a minute",
             self.explained
         );
         if self.is_blind {

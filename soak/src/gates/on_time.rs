@@ -98,7 +98,7 @@ impl Gate for OnTime {
             self.before = Some(now.clone());
         }
         if let Some(since) = self.ordered_since {
-            let is_over = sample.elapsed_seconds - since > ORDERED_SECONDS_MAX && !moment.is_disturbed;
+            let is_over = sample.elapsed_seconds - since > ORDERED_SECONDS_MAX;
             if completed > 0.0 || is_over {
                 self.ordered_since = None;
                 self.edges += EDGES;
