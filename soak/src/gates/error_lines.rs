@@ -13,6 +13,7 @@ const LINES_MAX: usize = 3;
 #[derive(Debug)]
 pub struct ErrorLines {
     max: u32,
+    /// With a daemon that could have said something.
     samples: u64,
     lines: u32,
     explained: u32,
@@ -35,8 +36,8 @@ impl ErrorLines {
 }
 
 impl Gate for ErrorLines {
-    fn sample(&mut self, _: &Sample, _: &Moment) {
-        self.samples += 1;
+    fn sample(&mut self, sample: &Sample, _: &Moment) {
+        self.samples += u64::from(sample.process.is_some());
     }
 
     fn event(&mut self, event: &Event, course: &Course) {

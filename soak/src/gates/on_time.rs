@@ -158,7 +158,7 @@ impl Gate for OnTime {
         let is_stalled = self.stall_seconds_worst > self.stall_seconds_max;
         if is_stalled {
             why.push_str(&format!(
-                "; STUCK: no poll was completed for {:.0} s, until {:.0} s ({:.0} s are allowed)",
+                "; STUCK: no poll was completed for {:.1} s, until {:.0} s ({:.1} s are allowed)",
                 self.stall_seconds_worst, self.stall_at, self.stall_seconds_max
             ));
         }
