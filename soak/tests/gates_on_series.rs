@@ -3,6 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "a failure here is a failed test"
 )]
 
@@ -208,6 +210,9 @@ fn a_run_that_could_not_have_seen_the_leak_does_not_pass() {
     // One tooth and a half: growth, or the next one about to fall?
     let teeth = |second: u32| RSS_KIB + 8000.0 * f64::from(second % 40) / 40.0;
     assert_eq!(rss(70, teeth), Status::CannotJudge);
+    // No growth to be seen, and none that could have been.
+    let noise = |second| RSS_KIB + 8000.0 * random(3, second / 8);
+    assert_eq!(rss(70, noise), Status::CannotJudge);
     assert_eq!(
         rss(25, |_| RSS_KIB),
         Status::CannotJudge,

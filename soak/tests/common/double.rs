@@ -1,6 +1,12 @@
 //! A double of the daemon, for those who watch one: it serves /metrics, polls on a schedule, logs, and has one
 //! fault. It is the test binary itself, started again.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of seconds"
+)]
+
 use std::{
     collections::VecDeque,
     fs::File,
