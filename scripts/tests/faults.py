@@ -282,7 +282,7 @@ def direct(bench, full, _):
 FAULTS = {
     "broker-stopped": broker_stopped, "daemon-killed": daemon_killed, "broker-killed": broker_killed, "disk-full": disk_full,
     "spool-bound": spool_bound, "memory-bound": memory_bound, "broker-never": broker_never, "clickhouse-away": clickhouse_away,
-    "slow-broker": slow_broker, "poison": poison, "threads": threads, "direct": direct,
+    "slow-broker": slow_broker, "threads": threads, "poison": poison, "direct": direct,
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ use super::{
     sink::{Outcome, Sink},
 };
 use rdkafka::{
-    ClientConfig, ClientContext, Message, TopicPartitionList,
+    ClientConfig, ClientContext, Message, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
@@ -21,11 +21,18 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use xtcp2::sys::kafka_brokers;
 
 /// The first wait before the same message is tried again: a server that is merely restarted.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 /// No wait is longer: a server that is back is found within ten seconds.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Partitions of a member that was killed, or that left while no broker was there, are read by nobody for so
+/// long: librdkafka's 45 s were seen as a stall. Three heartbeats; a member that is merely slow loses no
+/// row by being taken for dead. Brokers take 6 s at the least.
+const SESSION_TIMEOUT_MS: u32 = 10_000;
+/// How often librdkafka says which brokers it has: without any it waits for us.
+const STATISTICS_INTERVAL_MS: u32 = 5_000;
 /// A signal is seen within this time.
 const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -92,11 +99,19 @@ impl Counters {
 #[derive(Debug, Default)]
 struct Context {
     revoked: Mutex<Vec<Partition>>,
+    /// librdkafka has no address left to connect to.
+    has_forgotten_brokers: AtomicBool,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         log::warn!("Kafka: {error}: {reason}");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if kafka_brokers::are_forgotten(&statistics) {
+            self.has_forgotten_brokers.store(true, Ordering::Relaxed);
+        }
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -127,6 +142,27 @@ impl ConsumerContext for Context {
     }
 }
 
+/// What librdkafka is told: our choices, the operator's properties over them, and over these what the
+/// promise rests on.
+fn client_config(options: &Options) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("auto.offset.reset", "earliest")
+        .set("session.timeout.ms", SESSION_TIMEOUT_MS.to_string());
+    for (name, value) in &options.kafka_properties {
+        config.set(name, value);
+    }
+    config
+        .set("bootstrap.servers", &options.brokers)
+        .set("group.id", &options.group);
+    // An offset counts as done when we store it, after the INSERT; not when the message was handed to us.
+    config
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
+    config
+}
+
 /// Commits the offsets stored so far.
 fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) {
     match consumer.commit_consumer_state(mode) {
@@ -139,6 +175,7 @@ fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) {
 /// Moves messages.
 pub struct Pump {
     consumer: BaseConsumer<Context>,
+    brokers: String,
     sink: Sink,
     /// Came while another one was being tried again; at most one a partition, since its partition is paused
     /// at once.
@@ -153,19 +190,8 @@ impl Pump {
     /// # Errors
     /// When librdkafka does not take a property; brokers that are away are no error.
     pub fn open(options: &Options) -> KafkaResult<Pump> {
-        let mut config = ClientConfig::new();
-        config.set("auto.offset.reset", "earliest");
-        for (name, value) in &options.kafka_properties {
-            config.set(name, value);
-        }
-        config
-            .set("bootstrap.servers", &options.brokers)
-            .set("group.id", &options.group);
-        // An offset counts as done when we store it, after the INSERT; not when the message was handed to us.
-        config
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false");
-        let consumer: BaseConsumer<Context> = config.create_with_context(Context::default())?;
+        let consumer: BaseConsumer<Context> =
+            client_config(options).create_with_context(Context::default())?;
         consumer.subscribe(&[&options.topic])?;
         log::info!(
             "kafka-to-clickhouse: topic {} of {}, group {}, into {} at {}",
@@ -177,6 +203,7 @@ impl Pump {
         );
         Ok(Pump {
             consumer,
+            brokers: options.brokers.clone(),
             sink: Sink::new(options),
             held: VecDeque::new(),
             is_paused: false,
@@ -233,7 +260,13 @@ impl Pump {
     }
 
     fn poll(&self, timeout: Duration) -> KafkaResult<Option<OwnedMessage>> {
-        match self.consumer.poll(timeout) {
+        let polled = self.consumer.poll(timeout);
+        let forgotten = &self.consumer.context().has_forgotten_brokers;
+        if forgotten.swap(false, Ordering::Relaxed) {
+            log::warn!("Kafka: librdkafka has forgotten every broker; it is given the addresses again");
+            kafka_brokers::add(self.consumer.client(), &self.brokers);
+        }
+        match polled {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message.detach())),
             Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) => Err(error),
@@ -369,4 +402,62 @@ fn is_of(message: &OwnedMessage, partitions: &[Partition]) -> bool {
     partitions
         .iter()
         .any(|(topic, partition)| (topic.as_str(), *partition) == (message.topic(), message.partition()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Parsed, parse};
+    use rdkafka::{
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, Producer},
+    };
+
+    /// Nothing here takes longer.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn options(more: &str) -> Options {
+        let line = format!("kafka-to-clickhouse --brokers b:1 --clickhouse http://h:1/a.b {more}");
+        match parse(line.split_whitespace().map(Into::into)) {
+            Ok(Parsed::Run(_, given)) => Options::parse(&given).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn config(more: &str) -> ClientConfig {
+        client_config(&options(more))
+    }
+
+    /// A broker that is being shut down makes librdkafka forget all of them at a bad moment only (docs in
+    /// `xtcp2::sys::kafka_brokers`); a client that never knew one is in the same state.
+    #[test]
+    fn brokers_that_librdkafka_forgot_are_given_to_it_again() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("xtcp", 1, 1).unwrap();
+        let mut of_producer = ClientConfig::new();
+        of_producer.set("bootstrap.servers", cluster.bootstrap_servers());
+        let producer: BaseProducer = of_producer.create().unwrap();
+        producer
+            .send(BaseRecord::<(), _>::to("xtcp").payload("row"))
+            .unwrap();
+        producer.flush(PATIENCE).unwrap();
+        let nobody = Options {
+            brokers: String::new(),
+            ..options("")
+        };
+        let mut pump = Pump::open(&nobody).unwrap();
+        pump.brokers = cluster.bootstrap_servers();
+        let end = Instant::now() + PATIENCE;
+        while pump.poll(POLL_TIMEOUT).unwrap().is_none() {
+            assert!(Instant::now() < end, "the message never came");
+        }
+    }
+
+    #[test]
+    fn partitions_of_a_killed_member_do_not_wait_for_45_seconds() {
+        assert_eq!(config("").get("session.timeout.ms"), Some("10000"));
+        let set = config("--kafka-property session.timeout.ms=6000");
+        assert_eq!(set.get("session.timeout.ms"), Some("6000"));
+        assert_eq!(set.get("enable.auto.commit"), Some("false"));
+    }
 }

@@ -108,11 +108,12 @@ pub const COMMAND: Command = Command {
 };
 
 /// Properties that the promise rests on.
-const RESERVED: [&str; 4] = [
+const RESERVED: [&str; 5] = [
     "bootstrap.servers",
     "group.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
+    "statistics.interval.ms",
 ];
 
 /// What it was told.

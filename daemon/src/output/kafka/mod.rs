@@ -20,7 +20,7 @@ pub use settings::{Property, Settings};
 use super::{DropReason, HostPort, Options, backoff::Backoff, queue::Queue, registration::Registration};
 use crate::{
     epoll::{Epoll, Event, Interest},
-    sys::kafka_queue::MainQueue,
+    sys::{kafka_brokers, kafka_queue::MainQueue},
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rdkafka::{
@@ -272,6 +272,16 @@ impl Kafka {
                 queue.counters.connected = *up > 0;
                 None
             }
+            Report::BrokersForgotten => {
+                if let Some(connection) = &self.connection {
+                    log::warn!(
+                        "output {}: librdkafka has forgotten every broker; it is given the addresses again",
+                        self.name
+                    );
+                    kafka_brokers::add(connection.producer.client(), &settings::addresses(&self.brokers));
+                }
+                None
+            }
         }
     }
 
@@ -345,5 +355,36 @@ fn verdict(code: Code) -> Verdict {
         }
         Code::PurgeQueue | Code::PurgeInflight => Verdict::GivenBack,
         _ => Verdict::Again,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::tests::message;
+    use rdkafka::mocking::MockCluster;
+    use std::thread;
+
+    /// A broker that is being shut down makes librdkafka forget all of them at a bad moment only (docs in
+    /// `sys::kafka_brokers`); a client that never knew one is in the same state.
+    #[test]
+    fn brokers_that_librdkafka_forgot_are_given_to_it_again() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("rows", 1, 1).unwrap();
+        let mut options = Options::default();
+        options.kafka.topic = "rows".to_owned();
+        options.kafka.compression = "none".to_owned();
+        let (epoll, mut queue) = (Epoll::new().unwrap(), Queue::new(1 << 20));
+        let mut kafka = Kafka::new("kafka".to_owned(), &[], &options).unwrap();
+        kafka.brokers = vec![cluster.bootstrap_servers().parse().unwrap()];
+        kafka.begin(&mut queue, &epoll, Instant::now());
+        queue.push(vec![message(1, 100)]);
+        kafka.offered(&mut queue, Instant::now());
+        let end = Instant::now() + Duration::from_secs(20);
+        while queue.counters.delivered.messages == 0 {
+            assert!(Instant::now() < end, "never delivered");
+            kafka.serve(&mut queue, Instant::now());
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -3,7 +3,10 @@
 //! All of it is called from `BaseProducer::poll`, so from our own thread: librdkafka's threads only put
 //! events into the queue. The lock is never contended; the trait wants one.
 
-use crate::{output::queue::Ticket, sys::kafka_queue};
+use crate::{
+    output::queue::Ticket,
+    sys::{kafka_brokers, kafka_queue},
+};
 use rdkafka::{
     ClientContext, Statistics,
     config::RDKafkaLogLevel,
@@ -28,6 +31,8 @@ pub(super) enum Report {
     Error { code: RDKafkaErrorCode, reason: String },
     /// How many brokers are known, and connected to.
     Brokers { known: u64, up: u64 },
+    /// No address is left to connect to: it will not come back by itself.
+    BrokersForgotten,
 }
 
 /// Takes the callbacks, hands out the reports.
@@ -66,6 +71,9 @@ impl ClientContext for Reports {
             known: known.count() as u64,
             up: up.count() as u64,
         });
+        if kafka_brokers::are_forgotten(&statistics) {
+            self.push(Report::BrokersForgotten);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

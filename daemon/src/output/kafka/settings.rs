@@ -97,7 +97,6 @@ impl Settings {
     /// # Errors
     /// When a file cannot be read. What librdkafka itself refuses comes out when it makes the producer.
     pub fn client_config(&self, brokers: &[HostPort]) -> Result<ClientConfig, String> {
-        let addresses: Vec<String> = brokers.iter().map(HostPort::to_string).collect();
         let compression = match self.compression.as_str() {
             // Brokers before 2.1 do not know it; librdkafka then sends uncompressed.
             "auto" => "zstd",
@@ -105,7 +104,7 @@ impl Settings {
         };
         let mut config = ClientConfig::new();
         config
-            .set("bootstrap.servers", addresses.join(","))
+            .set("bootstrap.servers", addresses(brokers))
             .set("client.id", "xtcp2")
             .set("enable.idempotence", "true")
             // No time-out: what the broker does not take waits, here or in the spool, and the bound of
@@ -135,6 +134,12 @@ impl Settings {
             .unwrap_or(MESSAGE_BYTES_MAX);
         bytes.saturating_sub(MESSAGE_OVERHEAD_BYTES)
     }
+}
+
+/// The addresses as librdkafka takes them.
+pub(super) fn addresses(brokers: &[HostPort]) -> String {
+    let addresses: Vec<String> = brokers.iter().map(HostPort::to_string).collect();
+    addresses.join(",")
 }
 
 fn read(name: &str, path: &Path) -> Result<String, String> {
