@@ -13,7 +13,12 @@ fn main() -> io::Result<()> {
     let compiled = Command::new(variable("RUSTC")?)
         .args(["--edition", "2024", "--crate-name", "holder", SOURCE])
         .args(["--target", &variable("TARGET")?])
-        .args(["-Ctarget-feature=+crt-static", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols"])
+        .args([
+            "-Ctarget-feature=+crt-static",
+            "-Copt-level=s",
+            "-Cpanic=abort",
+            "-Cstrip=symbols",
+        ])
         .arg("-o")
         .arg(&output)
         .output()?;

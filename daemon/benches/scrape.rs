@@ -40,6 +40,7 @@ impl Status for Daemon {
             instance_id: 7,
             last_poll: PollReport::default(),
             polls: 1,
+            completed_poll_rows: 0,
             polls_late: 0,
             output_stalls: 0,
             poll_durations: &poll_duration_histogram(),

@@ -45,6 +45,9 @@ pub struct Snapshot<'a> {
     pub instance_id: u64,
     /// Polls completed.
     pub polls: u64,
+    /// Rows of the polls that were completed: what one poll made is the difference of two readings, where
+    /// the counter of all rows runs ahead while a poll is under way.
+    pub completed_poll_rows: u64,
     /// Polls that started late, the one before still running.
     pub polls_late: u64,
     /// Times a poll waited for a slow receiver.
@@ -170,6 +173,11 @@ fn polls(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
     } = snapshot;
     metrics.counter("polls", "Polls completed", snapshot.polls);
     metrics.counter(
+        "completed_poll_rows",
+        "Rows of completed polls",
+        snapshot.completed_poll_rows,
+    );
+    metrics.counter(
         "polls_late",
         "Polls that started late since the one before still ran",
         snapshot.polls_late,
@@ -183,6 +191,17 @@ fn polls(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         "last_poll_end_timestamp",
         "End of the last poll",
         snapshot.last_poll_end_seconds,
+    );
+    metrics.seconds_gauge(
+        "last_poll_duration",
+        "From the start of the last poll to its end",
+        last_poll.duration.as_secs_f64(),
+    );
+    metrics.gauge("last_poll_rows", "Rows made in the last poll", last_poll.rows);
+    metrics.gauge(
+        "last_poll_sequence",
+        "poll_sequence of the rows of the last poll",
+        last_poll.sequence,
     );
     metrics.gauge(
         "namespaces",

@@ -6,7 +6,10 @@
 
 use crate::{
     cli::{Command, Flag, Given},
-    load::trace::{self, Made, Marker, ProcessId, STATES},
+    load::{
+        engine,
+        trace::{self, Made, Marker, ProcessId, STATES},
+    },
 };
 use nix::{
     mount::{MntFlags, umount2},
@@ -18,8 +21,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, ErrorKind},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +35,7 @@ pub const COMMAND: Command = Command {
     long_doc: "Ends recorded processes, unmounts and removes what has the name of a load that is not there any \
                more, and says what it did. Loads that run are left alone. A second time it has nothing to do.\n\n\
                Exit status: 0 when nothing is left; 2 when something could not be removed.",
+    words: "",
     flags: &[Flag {
         name: "dry-run",
         value: "",
@@ -46,15 +51,13 @@ const WORKERS_END_MAX: Duration = Duration::from_secs(3);
 const DOCKERD_END_MAX: Duration = Duration::from_secs(20);
 /// After a SIGKILL.
 const KILL_MAX: Duration = Duration::from_secs(5);
+/// Hexadecimal digits of the id of a container.
+const CONTAINER_ID_BYTES: usize = 64;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 fn run(given: &Given) -> Result<ExitCode, String> {
-    let is_dry = given.has("dry-run");
-    let mut loads: BTreeMap<Marker, Vec<Made>> = trace::states()
-        .map_err(|error| format!("{STATES}: {error}"))?
-        .into_iter()
-        .collect();
+    let mut loads: BTreeMap<Marker, Vec<Made>> = states()?.into_iter().collect();
     // Also what has a name of ours but whose record is lost.
     for mount in mounts()? {
         if let Some(marker) = whose(&mount) {
@@ -67,13 +70,11 @@ fn run(given: &Given) -> Result<ExitCode, String> {
             println!("load {marker}: runs, left alone");
             continue;
         }
-        let mut sweep = Sweep {
-            marker,
-            is_dry,
-            problems: 0,
+        let mode = match given.has("dry-run") {
+            true => Mode::Say,
+            false => Mode::DoAndSay,
         };
-        sweep.all(&made)?;
-        problems += sweep.problems;
+        problems += Sweep::new(marker, mode, made).all()?;
     }
     match problems {
         0 => Ok(ExitCode::SUCCESS),
@@ -81,25 +82,24 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     }
 }
 
-/// Removes what the workers of this process left; it is silent where they left nothing.
+/// Removes what a load left, from within this load, at its end. Silent, but for what stays.
 ///
 /// # Errors
 /// When something stays.
 pub fn after(marker: Marker) -> Result<(), String> {
-    let states = trace::states().map_err(|error| format!("{STATES}: {error}"))?;
-    let made = states.into_iter().find(|(other, _)| *other == marker);
-    let mut sweep = Sweep {
-        marker,
-        is_dry: false,
-        problems: 0,
+    let Some((_, made)) = states()?.into_iter().find(|(other, _)| *other == marker) else {
+        return Ok(());
     };
-    sweep.all(&made.map(|(_, made)| made).unwrap_or_default())?;
-    match sweep.problems {
+    match Sweep::new(marker, Mode::Do, made).all()? {
         0 => Ok(()),
         count => Err(format!(
             "{count} things could not be removed: see xtcp2-soak clean"
         )),
     }
+}
+
+fn states() -> Result<Vec<(Marker, Vec<Made>)>, String> {
+    trace::states().map_err(|error| format!("{STATES}: {error}"))
 }
 
 /// Whose a path is, by its last part.
@@ -114,175 +114,285 @@ fn mounts() -> Result<Vec<PathBuf>, String> {
     Ok(mounts.into_iter().map(|mount| mount.mount_point).collect())
 }
 
+/// Whether something is done about what is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Do,
+    DoAndSay,
+    /// A dry run.
+    Say,
+}
+
 /// What one load left.
 struct Sweep {
     marker: Marker,
-    is_dry: bool,
+    mode: Mode,
+    made: Vec<Made>,
+    /// Ids of the containers of its own engine, from the engine's own folder: they are there before anything
+    /// else of a container is.
+    containers: BTreeSet<String>,
     problems: u32,
 }
 
 impl Sweep {
-    /// Processes first, since they hold what comes after.
-    fn all(&mut self, made: &[Made]) -> Result<(), String> {
-        self.processes(made);
-        self.mounts(made)?;
-        self.files(made)?;
-        if !self.is_dry && self.problems == 0 {
-            let state = self.marker.state();
-            self.outcome_silent(fs::remove_file(&state), &state);
-            // Others may have theirs there.
-            let _ = fs::remove_dir(STATES);
+    fn new(marker: Marker, mode: Mode, made: Vec<Made>) -> Sweep {
+        let mut sweep = Sweep {
+            marker,
+            mode,
+            made,
+            containers: BTreeSet::new(),
+            problems: 0,
+        };
+        let data = sweep.temporary().map(|path| path.join("data/containers"));
+        let folders = data
+            .filter_map(|path| fs::read_dir(path).ok())
+            .flatten()
+            .flatten();
+        let ids = folders.filter_map(|folder| folder.file_name().into_string().ok());
+        // Anything shorter could be part of something else's name.
+        sweep.containers = ids.filter(|id| id.len() == CONTAINER_ID_BYTES).collect();
+        sweep
+    }
+
+    /// Temporary folders, but for what a record that was tampered with has.
+    fn temporary(&self) -> impl Iterator<Item = &PathBuf> {
+        self.made.iter().filter_map(|made| match made {
+            Made::Temporary { path } => (whose(path) == Some(self.marker)).then_some(path),
+            _ => None,
+        })
+    }
+
+    /// As [`Sweep::temporary`], of an engine.
+    fn engine_folders(&self) -> impl Iterator<Item = &PathBuf> {
+        let known = |path: &Path| engine::FOLDERS.iter().any(|folder| path == Path::new(folder));
+        self.made.iter().filter_map(move |made| match made {
+            Made::EngineFolder { path } => known(path).then_some(path),
+            _ => None,
+        })
+    }
+
+    /// Processes first, since they hold what comes after. Returns how many things stay.
+    fn all(mut self) -> Result<u32, String> {
+        self.engines();
+        self.processes();
+        self.mounts()?;
+        self.files()?;
+        if self.problems == 0 {
+            self.remove_file(&self.marker.state());
+            if self.mode != Mode::Say {
+                // Others may have theirs there.
+                let _ = fs::remove_dir(STATES);
+            }
         }
-        Ok(())
+        Ok(self.problems)
     }
 
-    fn say(&self, what: &str) {
-        let would = if self.is_dry { "would: " } else { "" };
-        // On stderr a load's own sweep does not mix with what it says.
-        eprintln!("load {}: {would}{what}", self.marker);
-    }
-
-    fn outcome(&mut self, result: io::Result<()>, what: &str) {
-        match result {
-            Ok(()) => self.say(what),
+    /// Does something, unless this is a dry run, and says so.
+    fn act(&mut self, what: &str, act: impl FnOnce() -> io::Result<()>) {
+        let marker = self.marker;
+        if self.mode == Mode::Say {
+            return println!("load {marker}: would {what}");
+        }
+        match act() {
+            Ok(()) if self.mode == Mode::DoAndSay => println!("load {marker}: {what}"),
+            Ok(()) => {}
+            // It went by itself.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 self.problems += 1;
-                eprintln!("load {}: {what}: {error}", self.marker);
+                eprintln!("load {marker}: {what}: {error}");
             }
         }
     }
 
-    fn outcome_silent(&mut self, result: io::Result<()>, path: &Path) {
-        if let Err(error) = result
-            && error.kind() != ErrorKind::NotFound
-        {
-            self.problems += 1;
-            eprintln!("load {}: {}: {error}", self.marker, path.display());
-        }
-    }
-
-    fn processes(&mut self, made: &[Made]) {
-        let of_role = |wanted: &str| -> Vec<(&str, ProcessId)> {
-            let ours = made.iter().filter_map(|made| match made {
-                Made::Process { role, process } if process.is_alive() => Some((role.as_str(), *process)),
+    /// Containers of an engine that was there before the load. If it is not there now, nor are they.
+    fn engines(&mut self) {
+        let sockets: Vec<PathBuf> = self
+            .made
+            .iter()
+            .filter_map(|made| match made {
+                Made::Engine { socket } => Some(socket.clone()),
                 _ => None,
+            })
+            .filter(|socket| UnixStream::connect(socket).is_ok())
+            .collect();
+        for socket in sockets {
+            let (marker, at) = (self.marker, socket.display());
+            self.act(&format!("remove the containers at {at}"), || {
+                engine::remove_all(&socket, marker).map_err(io::Error::other)
             });
-            ours.filter(|(role, _)| wanted.is_empty() || *role == wanted)
-                .collect()
+        }
+    }
+
+    /// What is alive of the processes, with what each is.
+    fn living(&self) -> Vec<(String, ProcessId)> {
+        let noted = self.made.iter().filter_map(|made| match made {
+            Made::Process { role, process } => Some((role.clone(), *process)),
+            _ => None,
+        });
+        let of_containers = self.containers.iter().flat_map(|id| {
+            let role = format!("process of container {id:.12}");
+            let found = trace::processes_of_container(id).into_iter();
+            found.map(move |process| (role.clone(), process))
+        });
+        // A worker sweeps for itself when its parent was killed.
+        let own = i32::try_from(process::id()).unwrap_or_default();
+        let all = noted.chain(of_containers);
+        all.filter(|(_, process)| process.pid != own && process.is_alive())
+            .collect()
+    }
+
+    fn processes(&mut self) {
+        let of_role = |living: Vec<(String, ProcessId)>, wanted: &str| -> Vec<(String, ProcessId)> {
+            living.into_iter().filter(|(role, _)| role == wanted).collect()
         };
-        if !self.is_dry {
-            wait_for_end(&of_role("worker"), WORKERS_END_MAX);
-            let engine = of_role("dockerd");
-            for (role, process) in &engine {
-                self.signal(role, *process, Signal::SIGTERM);
-            }
-            wait_for_end(&engine, DOCKERD_END_MAX);
+        if self.mode != Mode::Say {
+            wait_for_end(of_role(self.living(), "worker"), WORKERS_END_MAX);
+            let engine = of_role(self.living(), "dockerd");
+            self.signal(&engine, Signal::SIGTERM);
+            wait_for_end(engine, DOCKERD_END_MAX);
         }
-        let rest = of_role("");
-        for (role, process) in &rest {
-            self.signal(role, *process, Signal::SIGKILL);
-        }
-        if !self.is_dry {
-            for (role, process) in wait_for_end(&rest, KILL_MAX) {
-                let stays = io::Error::other("still there");
-                self.outcome(Err(stays), &format!("end of {role} {}", process.pid));
+        let rest = self.living();
+        self.signal(&rest, Signal::SIGKILL);
+        if self.mode != Mode::Say {
+            for (role, process) in wait_for_end(rest, KILL_MAX) {
+                self.act(&format!("end {role} {}", process.pid), || {
+                    Err(io::Error::other("it does not end"))
+                });
             }
         }
     }
 
-    fn signal(&mut self, role: &str, process: ProcessId, signal: Signal) {
-        let what = format!("{signal} to {role} {}", process.pid);
-        if self.is_dry {
-            return self.say(&what);
-        }
-        match kill(Pid::from_raw(process.pid), signal) {
-            Ok(()) => self.say(&what),
-            Err(nix::Error::ESRCH) => {}
-            Err(error) => self.outcome(Err(error.into()), &what),
+    fn signal(&mut self, processes: &[(String, ProcessId)], signal: Signal) {
+        for (role, process) in processes {
+            self.act(
+                &format!("send {signal} to {role} {}", process.pid),
+                || match kill(Pid::from_raw(process.pid), signal) {
+                    Ok(()) | Err(nix::Error::ESRCH) => Ok(()),
+                    Err(error) => Err(error.into()),
+                },
+            );
         }
     }
 
     /// The last mounted first: it may lie on another.
-    fn mounts(&mut self, made: &[Made]) -> Result<(), String> {
+    fn mounts(&mut self) -> Result<(), String> {
         for mount in mounts()?.into_iter().rev() {
-            let is_named = whose(&mount) == Some(self.marker);
-            let is_noted = made.iter().any(|made| match made {
-                Made::Mount { path } => mount == *path,
-                Made::Temporary { path } => mount.starts_with(path) && whose(path) == Some(self.marker),
-                _ => false,
-            });
-            if is_named || is_noted {
-                let what = format!("unmount {}", mount.display());
-                match self.is_dry {
-                    true => self.say(&what),
-                    false => self.outcome(umount2(&mount, MntFlags::MNT_DETACH).map_err(Into::into), &what),
-                }
-                self.file(&mount);
+            let is_below = |folder: &PathBuf| mount.starts_with(folder);
+            let is_of_container = || {
+                let mut parts = mount.iter().filter_map(|part| part.to_str());
+                parts.any(|part| self.containers.contains(part))
+            };
+            let is_ours = whose(&mount) == Some(self.marker)
+                || self.made.contains(&Made::Mount { path: mount.clone() })
+                || self.temporary().any(is_below)
+                || (self.engine_folders().any(is_below) && !is_engine_there())
+                || is_of_container();
+            if is_ours {
+                self.act(&format!("unmount {}", mount.display()), || {
+                    Ok(umount2(&mount, MntFlags::MNT_DETACH)?)
+                });
+                self.remove_file(&mount);
             }
         }
         Ok(())
     }
 
     /// Removes a file, if it is one.
-    fn file(&mut self, path: &Path) {
-        let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-        let what = format!("remove {}", path.display());
-        match (is_file, self.is_dry) {
-            (false, _) => {}
-            (true, true) => self.say(&what),
-            (true, false) => self.outcome(fs::remove_file(path), &what),
+    fn remove_file(&mut self, path: &Path) {
+        if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+            self.act(&format!("remove {}", path.display()), || fs::remove_file(path));
         }
     }
 
-    fn files(&mut self, made: &[Made]) -> Result<(), String> {
-        let still_mounted: BTreeSet<PathBuf> = mounts()?.into_iter().collect();
-        for made in made {
+    /// Removes a folder and everything in it, unless something is mounted there, which would go as well.
+    fn remove_folder(&mut self, path: &Path) -> Result<(), String> {
+        if path.is_dir() {
+            let is_mounted = mounts()?.iter().any(|mount| mount.starts_with(path));
+            self.act(
+                &format!("remove {} and what is in it", path.display()),
+                || match is_mounted {
+                    true => Err(io::Error::other("something is mounted there")),
+                    false => fs::remove_dir_all(path),
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn files(&mut self) -> Result<(), String> {
+        for made in self.made.clone() {
             match made {
-                Made::Mount { path } if !still_mounted.contains(path) => self.file(path),
-                Made::Folder { path, is_ours } => {
-                    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-                        let path = entry.path();
-                        // In a dry run those that are mounted were named before.
-                        if whose(&path) == Some(self.marker) && !still_mounted.contains(&path) {
-                            self.file(&path);
-                        }
-                    }
-                    if *is_ours && !self.is_dry {
-                        // If others have put something there, it stays.
-                        let _ = fs::remove_dir(path);
-                    }
-                }
-                // A record that was tampered with shall not remove anything else.
-                Made::Temporary { path } if whose(path) == Some(self.marker) && path.is_dir() => {
-                    let what = format!("remove {} and what is in it", path.display());
-                    let holds_mount = still_mounted.iter().any(|mount| mount.starts_with(path));
-                    match (self.is_dry, holds_mount) {
-                        (true, _) => self.say(&what),
-                        (false, true) => {
-                            self.outcome(Err(io::Error::other("something is mounted there")), &what)
-                        }
-                        (false, false) => self.outcome(fs::remove_dir_all(path), &what),
-                    }
-                }
+                // Its file outlives a mount if a load was killed in between; in a dry run it may be mounted.
+                Made::Mount { path } if !mounts()?.contains(&path) => self.remove_file(&path),
+                Made::Folder { path, is_ours } => self.namespace_files(&path, is_ours)?,
                 _ => {}
+            }
+        }
+        for folder in self.temporary().cloned().collect::<Vec<_>>() {
+            self.remove_folder(&folder)?;
+        }
+        for id in self.containers.clone() {
+            self.cgroups(&id)?;
+        }
+        let folders: Vec<PathBuf> = self.engine_folders().cloned().collect();
+        // Another engine may have come meanwhile, and use them.
+        if !folders.is_empty() && !is_engine_there() {
+            for folder in folders {
+                self.remove_folder(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn namespace_files(&mut self, folder: &Path, is_ours: bool) -> Result<(), String> {
+        let mounts = mounts()?;
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            // In a dry run those that are mounted were named before.
+            if whose(&path) == Some(self.marker) && !mounts.contains(&path) {
+                self.remove_file(&path);
+            }
+        }
+        let is_empty = || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        // If others have put something there, it stays.
+        if is_ours && is_empty() {
+            self.act(&format!("remove {}", folder.display()), || fs::remove_dir(folder));
+        }
+        Ok(())
+    }
+
+    /// Of a container whose shim was killed: nobody else removes them.
+    fn cgroups(&mut self, id: &str) -> Result<(), String> {
+        let roots: Vec<PathBuf> = mounts()?
+            .into_iter()
+            .filter(|mount| mount.starts_with("/sys/fs/cgroup"))
+            .collect();
+        for root in roots {
+            for path in [format!("docker/{id}"), format!("system.slice/docker-{id}.scope")] {
+                let path = root.join(path);
+                if path.is_dir() {
+                    self.act(&format!("remove {}", path.display()), || fs::remove_dir(&path));
+                }
             }
         }
         Ok(())
     }
 }
 
+/// Whether some engine runs, whosever it is.
+fn is_engine_there() -> bool {
+    let named = ["dockerd", "containerd"].map(trace::processes_named);
+    named.iter().any(|processes| !processes.is_empty())
+}
+
 /// Waits until all have ended; returns those that have not.
-fn wait_for_end<'a>(processes: &[(&'a str, ProcessId)], at_most: Duration) -> Vec<(&'a str, ProcessId)> {
+fn wait_for_end(mut processes: Vec<(String, ProcessId)>, at_most: Duration) -> Vec<(String, ProcessId)> {
     let end = Instant::now() + at_most;
     loop {
-        let alive: Vec<_> = processes
-            .iter()
-            .filter(|(_, process)| process.is_alive())
-            .copied()
-            .collect();
-        if alive.is_empty() || Instant::now() >= end {
-            return alive;
+        processes.retain(|(_, process)| process.is_alive());
+        if processes.is_empty() || Instant::now() >= end {
+            return processes;
         }
         thread::sleep(LOOK_EVERY);
     }

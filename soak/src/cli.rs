@@ -1,7 +1,7 @@
 //! The command line: a command, its flags and their values, each declared once in a table that the
 //! command keeps; parsing, help and hints are loops over it.
 
-use crate::{clean, kafka_to_clickhouse, load, reconcile};
+use crate::{clean, gates, kafka_to_clickhouse, load, reconcile, scenario};
 use lexopt::{Arg, Parser};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -23,6 +23,8 @@ pub struct Command {
     pub doc: &'static str,
     /// What else there is to say, in whole sentences.
     pub long_doc: &'static str,
+    /// What its words behind the command are, as help shows them; empty for one that takes none.
+    pub words: &'static str,
     /// Its flags.
     pub flags: &'static [Flag],
     /// Does it. An error is a line for a person; the exit status is then [`STATUS_USAGE`].
@@ -43,9 +45,13 @@ pub struct Flag {
 }
 
 /// Every command.
-pub const COMMANDS: [&Command; 7] = {
+pub const COMMANDS: [&Command; 11] = {
     let [sockets, churn, containers, short] = load::COMMANDS;
     [
+        &scenario::LIST,
+        &scenario::SHOW,
+        &scenario::CHECK,
+        &gates::command::COMMAND,
         &reconcile::COMMAND,
         &kafka_to_clickhouse::COMMAND,
         sockets,
@@ -70,9 +76,15 @@ pub enum Parsed {
 pub struct Given {
     flags: &'static [Flag],
     values: Vec<(&'static str, String)>,
+    words: Vec<String>,
 }
 
 impl Given {
+    /// The words that are no flags, in their order.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
     /// Every value of a flag that may come several times.
     pub fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
         let of_name = move |(given, _): &&(&str, String)| *given == name;
@@ -171,10 +183,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, St
         ));
     };
     let mut values = Vec::new();
+    let mut words = Vec::new();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         let name = match &argument {
             Arg::Long("help") | Arg::Short('h') => return Ok(Parsed::Help(help(command))),
             Arg::Long(name) => name,
+            Arg::Value(word) if !command.words.is_empty() => {
+                words.push(word.to_string_lossy().into_owned());
+                continue;
+            }
             _ => {
                 let got = spelling(&argument);
                 return Err(format!("{}: expected flags, got {got}: see --help", command.name));
@@ -205,6 +222,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, St
         Given {
             flags: command.flags,
             values,
+            words,
         },
     ))
 }
@@ -218,7 +236,7 @@ fn spelling(argument: &Arg<'_>) -> String {
 }
 
 /// Names that differ by more than a third are another word, not a slip.
-fn did_you_mean<'a>(got: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(got: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let distance = |name: &&str| strsim::damerau_levenshtein(got, name);
     match names.into_iter().min_by_key(distance) {
         Some(name) if 3 * distance(&name) <= name.len().max(3) => format!(" (did you mean {name}?)"),
@@ -245,7 +263,8 @@ fn help(command: &Command) -> String {
         &format!("xtcp2-soak {}: {}", command.name, command.doc),
         0,
     );
-    text.push('\n');
+    let usage = format!("Usage: xtcp2-soak {} {}", command.name, command.words);
+    text.push_str(&format!("\n{} [FLAG...]\n\n", usage.trim_end()));
     for paragraph in command.long_doc.split("\n\n") {
         wrap(&mut text, paragraph, 0);
         text.push('\n');
@@ -264,7 +283,7 @@ fn help(command: &Command) -> String {
 }
 
 /// Appends `what`, at most [`COLUMNS`] wide, each line indented.
-fn wrap(text: &mut String, what: &str, indent: usize) {
+pub(crate) fn wrap(text: &mut String, what: &str, indent: usize) {
     let mut line = " ".repeat(indent);
     for word in what.split_whitespace() {
         if line.len() + 1 + word.len() > COLUMNS {

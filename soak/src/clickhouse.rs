@@ -4,9 +4,14 @@ use std::{
     fmt,
     io::{BufRead, BufReader, Read},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
-use ureq::{Agent, Body, http::Response};
+use ureq::{
+    Agent, Body,
+    http::Response,
+    tls::{Certificate, RootCerts, TlsConfig},
+};
 
 /// A server that is there answers the SYN of a connection within that time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -105,6 +110,22 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Trusts the certificates of the system, as the daemon does; SSL_CERT_FILE and SSL_CERT_DIR are honoured.
+fn tls(url: &str) -> TlsConfig {
+    let found = match url.starts_with("https:") {
+        true => rustls_native_certs::load_native_certs().certs,
+        false => Vec::new(),
+    };
+    let roots: Vec<Certificate<'static>> = found
+        .iter()
+        .map(|certificate| Certificate::from_der(certificate).to_owned())
+        .collect();
+    TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build()
+}
+
 /// A server.
 #[derive(Debug)]
 pub struct ClickHouse {
@@ -132,6 +153,7 @@ impl ClickHouse {
             // As with the daemon's outputs: what is named is what is connected to.
             .proxy(None)
             .max_idle_age(IDLE_CONNECTION_MAX)
+            .tls_config(tls(&url))
             .build();
         let agent = config.new_agent();
         ClickHouse { agent, url, headers }

@@ -1,6 +1,6 @@
 //! Durations as people write them: `90s`, `1m30s`, `12h`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
 /// A duration in a file.
@@ -13,6 +13,12 @@ impl<'de> Deserialize<'de> for Seconds {
         xtcp2::cli::duration::parse(&text)
             .map(Seconds)
             .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

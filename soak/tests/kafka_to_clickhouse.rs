@@ -45,6 +45,15 @@ fn options(topic: &Topic, stub_url: &str) -> Options {
     }
 }
 
+/// Ends the members of a scope also where its test fails: the scope waits for them.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Runs it until nothing comes any more.
 fn drain(options: &Options) -> Counts {
     let mut pump = Pump::open(options).unwrap();
@@ -326,6 +335,7 @@ fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
     ];
     let stop = AtomicBool::new(false);
     let counts = thread::scope(|scope| {
+        let stop_at_end = StopAtEnd(&stop);
         let run = || {
             scope.spawn(|| {
                 let mut pump = Pump::open(&options).unwrap();
@@ -339,13 +349,64 @@ fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
         let second = run();
         send(2..5);
         wait_for_tokens(&stub, 80);
-        stop.store(true, Ordering::Release);
+        drop(stop_at_end);
         [first, second].map(|member| member.join().unwrap())
     });
     // A message comes to both where a rebalance fell between INSERT and commit: then with one token.
     assert_eq!(counts.iter().sum::<u64>(), stub.requests().len() as u64);
     for partition in 0..4 {
         assert_eq!(topic.committed(GROUP, partition), Some(20));
+    }
+}
+
+#[test]
+fn partitions_that_are_taken_over_during_an_outage_wait_for_its_end() {
+    let topic = Topic::new(2);
+    let stub = Stub::start(|_| stub::ok());
+    let mut options = options(&topic, &stub.url());
+    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    options.kafka_properties = vec![
+        property("session.timeout.ms", "6000"),
+        property("heartbeat.interval.ms", "500"),
+        // A member keeps what it has while it gets more: the message in hand stays in hand.
+        property("partition.assignment.strategy", "cooperative-sticky"),
+    ];
+    let (stop_first, stop_second) = (AtomicBool::new(false), AtomicBool::new(false));
+    let send = |range: std::ops::RangeInclusive<u64>| {
+        topic.send_envelopes(0, range.clone(), 1);
+        topic.send_envelopes(1, *range.start() + 100..=*range.end() + 100, 1);
+    };
+    let during = thread::scope(|scope| {
+        let _stop_at_end = [StopAtEnd(&stop_first), StopAtEnd(&stop_second)];
+        let run = |stop| {
+            let options = &options;
+            scope.spawn(move || Pump::open(options).unwrap().run(stop, None).unwrap())
+        };
+        let second = run(&stop_second);
+        run(&stop_first);
+        send(1..=5);
+        wait_for_tokens(&stub, 10);
+        stub.set_rule(|_| (503, None, String::new()));
+        send(6..=9);
+        wait_for_tokens(&stub, 12);
+        stop_second.store(true, Ordering::Release);
+        second.join().unwrap();
+        // The mock cluster gives its partition to the other one after the session's time.
+        thread::sleep(Duration::from_secs(12));
+        stub.set_rule(|_| stub::ok());
+        let during = stub.requests().len();
+        stub.wait_for(during + 8);
+        during
+    });
+    for partition in 0..2 {
+        assert_eq!(topic.committed(GROUP, partition), Some(9));
+    }
+    // What was refused before counts for nothing.
+    let stored = stub.requests().split_off(during);
+    for first in [6, 106] {
+        let of_partition = |token: &&str| (first..first + 4).any(|sequence| key(sequence) == *token);
+        let tokens: Vec<&str> = tokens(&stored).into_iter().filter(of_partition).collect();
+        assert_eq!(tokens, (first..first + 4).map(key).collect::<Vec<_>>());
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) struct Core {
     poll_durations: Histogram,
     poll_start_delays: Histogram,
     polls: u64,
+    completed_poll_rows: u64,
     output_stalls: u64,
     last_poll: PollReport,
     last_poll_end_seconds: f64,
@@ -113,6 +114,7 @@ impl Core {
             poll_durations: metrics::poll_duration_histogram(),
             poll_start_delays: metrics::poll_start_delay_histogram(),
             polls: 0,
+            completed_poll_rows: 0,
             output_stalls: 0,
             last_poll: PollReport::default(),
             last_poll_end_seconds: 0.0,
@@ -283,6 +285,7 @@ impl Core {
 
     fn poll_finished(&mut self, report: PollReport) {
         self.polls += 1;
+        self.completed_poll_rows += report.rows;
         self.last_poll = report;
         self.poll_durations.observe(report.duration.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit")]
@@ -340,7 +343,12 @@ impl Core {
         match self.ending {
             None => false,
             Some(ending) => {
-                ending.deadline <= now || self.poll_state == PollState::Idle && self.output.is_safe()
+                // After the last of --max-loops everything is to be delivered; whoever sends a signal wants an end.
+                let is_done = match ending.by_signal {
+                    true => self.output.is_safe(),
+                    false => self.output.is_idle(),
+                };
+                ending.deadline <= now || self.poll_state == PollState::Idle && is_done
             }
         }
     }
@@ -401,6 +409,7 @@ impl Status for Core {
             last_poll: self.last_poll,
             instance_id: self.instance_id,
             polls: self.polls,
+            completed_poll_rows: self.completed_poll_rows,
             polls_late: self.schedule.late(),
             output_stalls: self.output_stalls,
             poll_durations: &self.poll_durations,

@@ -97,8 +97,15 @@ impl<D: Disk> Spool<D> {
         let (number, file) = match self.active.take() {
             Some((number, file)) if self.fits_active(number, batch_bytes) => (number, file),
             _ => {
-                // First, as the one that was active may have to go for the new one.
+                // First, as the one that was active may have to go for the new one. A disk that fails may
+                // not let it go: the bound is kept all the same.
                 self.discard_empty();
+                if !self.has_room(batch_bytes) {
+                    return Err(io::Error::new(
+                        ErrorKind::StorageFull,
+                        "no old segment could be removed",
+                    ));
+                }
                 self.begin_segment()?
             }
         };

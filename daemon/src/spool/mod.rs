@@ -44,7 +44,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// Bytes that all its files may take, at least [`BYTES_MAX_MIN`].
     pub bytes_max: u64,
-    /// Name of the format of the messages, at most [`FORMAT_BYTES_MAX`] bytes. Records of another one
+    /// Name of the format of the messages, at most [`segment::FORMAT_BYTES_MAX`] bytes. Records of another one
     /// would reach the receiver as garbage.
     pub format: String,
 }

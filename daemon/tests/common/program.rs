@@ -7,7 +7,7 @@ use nix::{
 };
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
@@ -100,6 +100,10 @@ impl Program {
         self.child.stdout.take().unwrap()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         kill(pid, signal).unwrap();
@@ -114,6 +118,15 @@ impl Program {
         let process = procfs::process::Process::new(self.child.id().cast_signed()).unwrap();
         assert_eq!(process.stat().unwrap().num_threads, 1, "one thread, at any time");
         process
+    }
+
+    /// The names of its threads.
+    pub fn threads(&self) -> Vec<String> {
+        let folder = format!("/proc/{}/task", self.child.id());
+        // One that ends meanwhile is none any more.
+        let name =
+            |entry: io::Result<fs::DirEntry>| fs::read_to_string(entry.unwrap().path().join("comm")).ok();
+        fs::read_dir(folder).unwrap().filter_map(name).collect()
     }
 
     /// User and system time so far.

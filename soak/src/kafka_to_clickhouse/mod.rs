@@ -47,6 +47,7 @@ pub const COMMAND: Command = Command {
                SIGTERM and SIGINT end it; what was not committed comes again at the next start. At the end it \
                prints what it did. Exit status: 0, or 1 when Kafka says that this consumer can never go on, or \
                2 for a command line that cannot be used.",
+    words: "",
     flags: &[
         Flag {
             name: "brokers",

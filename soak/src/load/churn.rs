@@ -22,6 +22,7 @@ pub const COMMAND: Command = Command {
     name: "load churn",
     doc: "namespaces that come and go, each with a listener and connections",
     long_doc: LONG_DOC,
+    words: "",
     flags: &[
         FOLDER,
         Flag {
@@ -158,14 +159,14 @@ fn create(worker: &mut Worker, sockets: u32) -> Result<Namespace, String> {
     worker.event(namespace.name(), true)?;
     worker.load.namespaces_created += 1;
     worker.load.namespaces += 1;
-    worker.load.sockets += u64::from(sockets) + 1;
+    worker.load.sockets += u64::from(sockets);
     Ok(namespace)
 }
 
 /// Counts one that did not go as one that is still there, and as an error.
 fn delete(worker: &mut Worker, namespace: Namespace) -> Result<(), String> {
     worker.event(namespace.name(), false)?;
-    let sockets = 2 * namespace.connections.len() as u64 + 1;
+    let sockets = 2 * namespace.connections.len() as u64;
     worker.load.sockets -= sockets;
     match namespace.delete() {
         Ok(()) => {

@@ -9,7 +9,7 @@
 mod churn;
 mod connections;
 mod containers;
-mod engine;
+pub mod engine;
 mod loopback;
 mod namespace;
 mod parent;

@@ -20,6 +20,7 @@ pub const COMMAND: Command = Command {
     name: "load short",
     doc: "connections that live for milliseconds",
     long_doc: LONG_DOC,
+    words: "",
     flags: &[
         FOLDER,
         Flag {
@@ -86,7 +87,6 @@ pub fn work(worker: &mut Worker, work: &Work) -> Result<(), String> {
     Home::here()?.leave_for(&path)?;
     worker.load.namespaces_created = 1;
     worker.load.namespaces = 1;
-    worker.load.sockets = 1;
     worker.ready();
     let ended = open_and_close(worker, work, &namespace);
     if let Err(problem) = namespace.delete() {
@@ -137,7 +137,7 @@ fn open_and_close(worker: &mut Worker, work: &Work, namespace: &Namespace) -> Re
         if now.saturating_duration_since(due) > LATE_MAX {
             due = now;
         }
-        worker.load.sockets = 1 + 2 * alive.len() as u64;
+        worker.load.sockets = 2 * alive.len() as u64;
         let next_end = alive.front().map(|(end, _)| *end);
         if worker.wait(next_end.map_or(due, |end| end.min(due)))? {
             return Ok(());

@@ -17,6 +17,7 @@ pub const COMMAND: Command = Command {
     name: "load sockets",
     doc: "namespaces with established connections that carry data",
     long_doc: LONG_DOC,
+    words: "",
     flags: &[
         FOLDER,
         Flag {
@@ -141,13 +142,13 @@ pub fn work(worker: &mut Worker, work: &Work) -> Result<(), String> {
         namespaces.push(namespace);
         worker.load.namespaces_created += 1;
         worker.load.namespaces += 1;
-        worker.load.sockets += u64::from(work.sockets) + 1;
+        worker.load.sockets += u64::from(work.sockets);
     }
     worker.ready();
     traffic(worker, &mut namespaces, work.bytes_per_second)?;
     for namespace in namespaces {
         worker.event(namespace.name(), false)?;
-        let sockets = 2 * namespace.connections.len() as u64 + 1;
+        let sockets = 2 * namespace.connections.len() as u64;
         if let Err(problem) = namespace.delete() {
             worker.failed(&problem);
         }

@@ -43,6 +43,45 @@ impl ProcessId {
     }
 }
 
+/// Every process that is there and can be read.
+fn processes() -> impl Iterator<Item = Process> {
+    let all = procfs::process::all_processes().into_iter().flatten();
+    all.filter_map(Result::ok)
+}
+
+/// Processes that run a program of that name.
+pub fn processes_named(name: &str) -> Vec<ProcessId> {
+    let is_named = |process: &Process| process.stat().is_ok_and(|stat| stat.comm == name);
+    let named = processes().filter(is_named);
+    named.filter_map(|process| ProcessId::of(process.pid)).collect()
+}
+
+/// Processes that a process started, and that it still has.
+pub fn children_of(pid: i32) -> Vec<ProcessId> {
+    let is_child = |process: &Process| process.stat().is_ok_and(|stat| stat.ppid == pid);
+    let children = processes().filter(is_child);
+    children
+        .filter_map(|process| ProcessId::of(process.pid))
+        .collect()
+}
+
+/// Processes of a container: its shim, which is told its id, and what runs in it, whose cgroup has its name.
+pub fn processes_of_container(id: &str) -> Vec<ProcessId> {
+    let is_of_container = |process: &Process| {
+        let is_shim = process.cmdline().is_ok_and(|words| {
+            words.first().is_some_and(|word| word.contains("containerd-shim"))
+                && words.iter().any(|word| word == id)
+        });
+        let is_in_cgroup = || {
+            let cgroups = process.cgroups().into_iter().flatten();
+            cgroups.into_iter().any(|cgroup| cgroup.pathname.contains(id))
+        };
+        is_shim || is_in_cgroup()
+    };
+    let found = processes().filter(is_of_container);
+    found.filter_map(|process| ProcessId::of(process.pid)).collect()
+}
+
 /// Whose something is: part of each name. The process that was started as the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Marker(pub ProcessId);
@@ -115,7 +154,8 @@ pub enum Made {
         /// Absolute.
         path: PathBuf,
     },
-    /// A process: worker, dockerd, containerd, shim or the first of a container.
+    /// A process: worker, dockerd or its containerd. Shims and what runs in containers have the id of the
+    /// container in their names.
     Process {
         /// What it is, for people.
         role: String,
@@ -123,10 +163,15 @@ pub enum Made {
         #[serde(flatten)]
         process: ProcessId,
     },
-    /// A container of an engine that was there before.
-    Container {
-        /// Its name.
-        name: String,
+    /// Containers and an image, by label and name, in an engine that was there before.
+    Engine {
+        /// Where it answers.
+        socket: PathBuf,
+    },
+    /// One of [`super::engine::FOLDERS`], made by an engine of our own.
+    EngineFolder {
+        /// Absolute.
+        path: PathBuf,
     },
     /// A mount that has no name of ours, such as /run/docker/netns/0123abcd, and its file.
     Mount {

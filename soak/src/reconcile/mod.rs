@@ -45,6 +45,7 @@ pub const COMMAND: Command = Command {
                Exit status: 0 when nothing is missing or double; 1 when something is; 2 when that is not known: \
                produced is not known of an instance, ClickHouse or a source does not answer, or the command line \
                cannot be used.",
+    words: "",
     flags: &[
         Flag {
             name: "clickhouse",

@@ -50,6 +50,9 @@ pub struct Process {
     pub voluntary_switches: u64,
     /// Times that its main thread had to make room.
     pub involuntary_switches: u64,
+    /// Time that its main thread could have run and had no processor, since its start: what others took.
+    #[serde(default)]
+    pub run_delay_seconds: Option<f64>,
 }
 
 /// A pids cgroup: catches threads that live between two samples.
@@ -85,7 +88,7 @@ pub struct Load {
     pub namespaces_deleted: u64,
     /// Namespaces there are now.
     pub namespaces: u64,
-    /// Sockets there are now.
+    /// Established sockets there are now; the listeners, one in each namespace, are not counted.
     pub sockets: u64,
     /// Containers that run now.
     pub containers: u64,
@@ -135,6 +138,8 @@ pub enum What {
     ErrorLine { line: String },
     /// The kernel said that it killed, or that a process crashed.
     KernelLine { line: String },
+    /// Something that was to be watched cannot be: no event of its kind then means nothing.
+    NotWatched { what: Watched, why: String },
     /// systemd's counter of restarts, when it changes.
     Restarts { count: u32 },
     /// An action of the scenario begins to act, and has acted.
@@ -158,4 +163,16 @@ pub enum What {
         /// The last one, after everything has come to rest.
         last: bool,
     },
+}
+
+/// What is watched besides samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watched {
+    /// The daemon's log.
+    Log,
+    /// The kernel's.
+    KernelLog,
+    /// The peak of the daemon's tasks between two samples.
+    TasksPeak,
 }

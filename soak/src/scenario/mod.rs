@@ -1,12 +1,23 @@
 //! A scenario: what runs, how it is loaded, for how long, and what it has to pass. A TOML file in
 //! microvms/scenarios, read by this program and by Nix alike.
 
+mod commands;
+mod explain;
+mod gates;
+pub mod read;
+mod validate;
+
+pub use commands::{CHECK, LIST, SHOW};
+pub use explain::needs;
+pub use read::{Folder, file};
+pub use validate::{Problem, validate};
+
 use crate::duration::Seconds;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A scenario, as its file has it. An unknown key is an error.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// A line.
@@ -19,6 +30,9 @@ pub struct Scenario {
     pub warm_up: Seconds,
     /// The machine it needs.
     pub machine: Machine,
+    /// Where things listen.
+    #[serde(default)]
+    pub ports: Ports,
     /// The daemon under test.
     pub daemon: Daemon,
     /// Kafka, ClickHouse and the feeder beside it.
@@ -34,7 +48,7 @@ pub struct Scenario {
 }
 
 /// A machine; the guest is made as large, a host that is smaller is said to be.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
     /// Processors.
@@ -43,19 +57,32 @@ pub struct Machine {
     pub memory_mib: u32,
 }
 
+/// Ports of a guest, which Nix opens and forwards. On the host the runner takes free ones, lest two runs, or
+/// a run and a daemon in use, be in each other's way.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ports {
+    /// /metrics of the daemon.
+    pub admin: Option<u16>,
+    /// The broker.
+    pub kafka: Option<u16>,
+    /// HTTP of ClickHouse.
+    pub clickhouse: Option<u16>,
+}
+
 /// The daemon under test.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Daemon {
-    /// Flags of xtcp2. The runner adds `--prom-listen`, the folder of the load's namespaces, and, with a
-    /// pipeline, `--dest` and `--spool-dir`.
+    /// Flags of xtcp2. The runner adds `--frequency`, `--prom-listen`, the folder of the load's namespaces,
+    /// and, with a pipeline, `--dest` and `--spool-dir`.
     pub flags: Vec<String>,
     /// From the start of a poll to the start of the next.
     pub frequency: Seconds,
 }
 
 /// Kafka, ClickHouse and what is between them.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
     /// How often produced and stored rows are compared while it runs.
@@ -63,7 +90,7 @@ pub struct Pipeline {
 }
 
 /// What the daemon has to look at.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "units are in the names")]
 pub enum Load {
@@ -108,7 +135,7 @@ pub enum Load {
 }
 
 /// Something that is done to the daemon or to what is around it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Action {
     /// Since the start of the measured part.
@@ -121,7 +148,7 @@ pub struct Action {
 }
 
 /// What can be done.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum What {
@@ -149,7 +176,7 @@ pub enum What {
 }
 
 /// Gates and their thresholds. Units are in the names.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gates {
     /// Threads at any time, by samples and by the peak of the pids cgroup.

@@ -1,6 +1,6 @@
-//! kafka:host:port[,host:port]: one Kafka message an envelope, its identity as the key.
+//! `kafka:host:port[,host:port]`: one Kafka message an envelope, its identity as the key.
 //!
-//! librdkafka does the protocol, in threads of its own: its main thread, and one for each bootstrap
+//! librdkafka does the protocol, in threads of its own: two, and one for each bootstrap
 //! address and each broker of the metadata. Its events come to our loop through an eventfd.
 //!
 //! Delivered means acknowledged by all replicas in sync. Within one producer, idempotence keeps a

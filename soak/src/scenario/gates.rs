@@ -1,0 +1,138 @@
+//! What each gate asks, in words: for `show`, and for reports.
+
+use super::Gates;
+
+/// One gate.
+pub struct Gate {
+    /// Its key in a file.
+    pub key: &'static str,
+    /// What it asks.
+    pub meaning: &'static str,
+    /// When it says that it cannot judge.
+    pub cannot_judge: &'static str,
+    /// Its threshold, if it is asked.
+    pub threshold: fn(&Gates) -> Option<String>,
+}
+
+/// No sample, or none after the warm-up, or a machine that was too starved.
+const NO_SAMPLES: &str = "too few samples";
+
+/// Every gate, in the order in which people ask.
+pub const GATES: [Gate; 16] = [
+    Gate {
+        key: "restarts_max",
+        meaning: "ends and starts of the daemon that no action announced, however it ended: exit status, signal, panic, \
+                  memory, watchdog, a new instance id behind the same pid",
+        cannot_judge: "the daemon was never seen",
+        threshold: |gates| gates.restarts_max.map(|max| format!("at most {max}")),
+    },
+    Gate {
+        key: "threads_max",
+        meaning: "threads at any time, by /proc and by the peak of the daemon's own pids cgroup",
+        cannot_judge: NO_SAMPLES,
+        threshold: |gates| gates.threads_max.map(|max| format!("at most {max}")),
+    },
+    Gate {
+        key: "threads_growth_per_hour_max",
+        meaning: "growth of threads after the warm-up",
+        cannot_judge: "too few samples to see a growth as small as the threshold",
+        threshold: |gates| {
+            gates
+                .threads_growth_per_hour_max
+                .map(|max| format!("at most {max} an hour"))
+        },
+    },
+    Gate {
+        key: "rss_kib_max",
+        meaning: "resident memory at any time",
+        cannot_judge: NO_SAMPLES,
+        threshold: |gates| gates.rss_kib_max.map(|max| format!("at most {max} KiB")),
+    },
+    Gate {
+        key: "rss_growth_kib_per_hour_max",
+        meaning: "growth of resident memory after the warm-up",
+        cannot_judge: "too few samples to see a growth as small as the threshold",
+        threshold: |gates| {
+            gates
+                .rss_growth_kib_per_hour_max
+                .map(|max| format!("at most {max} KiB an hour"))
+        },
+    },
+    Gate {
+        key: "fds_growth_per_hour_max",
+        meaning: "growth of open descriptors after the warm-up",
+        cannot_judge: "too few samples to see a growth as small as the threshold",
+        threshold: |gates| {
+            gates
+                .fds_growth_per_hour_max
+                .map(|max| format!("at most {max} an hour"))
+        },
+    },
+    Gate {
+        key: "cpu_percent_max",
+        meaning: "user and system time of the daemon after the warm-up, of one processor",
+        cannot_judge: NO_SAMPLES,
+        threshold: |gates| gates.cpu_percent_max.map(|max| format!("at most {max} %")),
+    },
+    Gate {
+        key: "poll_p99_ms_max",
+        meaning: "the duration that 99 of 100 polls keep below, after the warm-up",
+        cannot_judge: "too few polls, or a machine that had no processor to give",
+        threshold: |gates| gates.poll_p99_ms_max.map(|max| format!("at most {max} ms")),
+    },
+    Gate {
+        key: "poll_max_ms",
+        meaning: "the longest poll after the warm-up",
+        cannot_judge: "too few polls, or a machine that had no processor to give",
+        threshold: |gates| gates.poll_max_ms.map(|max| format!("at most {max} ms")),
+    },
+    Gate {
+        key: "polls_late_percent_max",
+        meaning: "polls that started late or not at all, of those that should have started",
+        cannot_judge: "too few polls, or a machine that had no processor to give",
+        threshold: |gates| gates.polls_late_percent_max.map(|max| format!("at most {max} %")),
+    },
+    Gate {
+        key: "rows_per_poll_min",
+        meaning: "rows in every poll",
+        cannot_judge: "no poll was seen",
+        threshold: |gates| gates.rows_per_poll_min.map(|min| format!("at least {min}")),
+    },
+    Gate {
+        key: "every_lasting_namespace_is_polled",
+        meaning: "a namespace that was alive through a whole interval and a second more has a row",
+        cannot_judge: "no namespace lived that long",
+        threshold: |gates| gates.every_lasting_namespace_is_polled.then(|| "all".into()),
+    },
+    Gate {
+        key: "counters_only_grow",
+        meaning: "row and poll counters never go down within an instance",
+        cannot_judge: NO_SAMPLES,
+        threshold: |gates| gates.counters_only_grow.then(|| "always".into()),
+    },
+    Gate {
+        key: "reconciled",
+        meaning: "every row that the daemon produced is in the table, once",
+        cannot_judge: "the last reconciliation did not take place, or what was produced is not known",
+        threshold: |gates| gates.reconciled.then(|| "0 missing, 0 double".into()),
+    },
+    Gate {
+        key: "error_lines_max",
+        meaning: "log lines at error or above that no action explains",
+        cannot_judge: "the log was not seen",
+        threshold: |gates| gates.error_lines_max.map(|max| format!("at most {max}")),
+    },
+    Gate {
+        key: "load_percent_min",
+        meaning: "what was there of the load that the scenario asks for: events, sockets, bytes, containers",
+        cannot_judge: "a load could not start on this machine",
+        threshold: |gates| gates.load_percent_min.map(|min| format!("at least {min} %")),
+    },
+];
+
+/// The gates that are asked, with their thresholds.
+pub fn asked(gates: &Gates) -> impl Iterator<Item = (&'static Gate, String)> {
+    GATES
+        .iter()
+        .filter_map(move |gate| (gate.threshold)(gates).map(|threshold| (gate, threshold)))
+}

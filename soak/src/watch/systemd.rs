@@ -1,0 +1,288 @@
+//! A daemon that systemd runs, in a guest: the same events, from what `systemctl show` says each time.
+
+use super::process;
+use crate::record::{Watched, What};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// What is asked.
+const PROPERTIES: &str =
+    "MainPID,NRestarts,Result,ExecMainCode,ExecMainStatus,ExecMainPID,InvocationID,ControlGroup";
+/// ExecMainCode: CLD_EXITED of waitid(2). CLD_KILLED and CLD_DUMPED end by a signal.
+const CLD_EXITED: &str = "1";
+
+/// A unit that is watched.
+#[derive(Debug)]
+pub struct Unit {
+    name: String,
+    systemctl: PathBuf,
+    journal: Option<Child>,
+    log: PathBuf,
+    /// Its end, and its next start, are an action of the scenario.
+    change_is_expected: bool,
+    before: Option<State>,
+    events: Vec<What>,
+}
+
+/// What was said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State {
+    pid: Option<i32>,
+    start_ticks: u64,
+    invocation: String,
+    restarts: u32,
+    result: String,
+    code: String,
+    status: i32,
+    cgroup: Option<PathBuf>,
+}
+
+impl Unit {
+    /// Watches the unit `name`, asking `systemctl`; its log of errors goes to `folder`.
+    pub fn new(name: &str, systemctl: &Path, folder: &Path) -> Unit {
+        let log = folder.join(super::supervisor::LOG);
+        let mut events = Vec::new();
+        let journal = follow(name, &log);
+        if let Err(why) = &journal {
+            events.push(What::NotWatched {
+                what: Watched::Log,
+                why: why.clone(),
+            });
+        }
+        Unit {
+            name: name.to_owned(),
+            systemctl: systemctl.to_owned(),
+            journal: journal.ok(),
+            log,
+            change_is_expected: false,
+            before: None,
+            events,
+        }
+    }
+
+    /// What comes next, an end and a start, is an action of the scenario.
+    pub fn expect_end(&mut self) {
+        self.change_is_expected = true;
+    }
+
+    /// Asks systemd, and says what happened since the last call. One that does not answer says nothing: the
+    /// samples then have no process, which gates see.
+    pub fn events(&mut self) -> Vec<What> {
+        let mut command = Command::new(&self.systemctl);
+        command.args(["show", "--property", PROPERTIES, "--", &self.name]);
+        if let Ok(output) = command.stdin(Stdio::null()).stderr(Stdio::null()).output()
+            && output.status.success()
+        {
+            let state = parse(&String::from_utf8_lossy(&output.stdout));
+            self.compare(state);
+        }
+        std::mem::take(&mut self.events)
+    }
+
+    fn compare(&mut self, now: State) {
+        let before = self.before.replace(now.clone()).unwrap_or_default();
+        let is_other = (now.pid, now.start_ticks, &now.invocation)
+            != (before.pid, before.start_ticks, &before.invocation);
+        // systemd counts its own restarts alone: one that is not of the scenario is told by this.
+        if now.restarts != before.restarts {
+            self.events.push(What::Restarts { count: now.restarts });
+        }
+        if !is_other {
+            return;
+        }
+        let announced = self.change_is_expected;
+        if let Some(pid) = before.pid {
+            let by_signal = now.code != CLD_EXITED;
+            self.events.push(What::DaemonEnded {
+                pid,
+                code: (!by_signal).then_some(now.status),
+                signal: by_signal.then_some(now.status).filter(|signal| *signal != 0),
+                announced,
+            });
+        }
+        if let Some(pid) = now.pid {
+            let is_first = before == State::default();
+            self.events.push(What::DaemonStarted {
+                pid,
+                start_ticks: now.start_ticks,
+                announced: announced || is_first,
+            });
+            self.change_is_expected = false;
+        }
+    }
+
+    /// The pid of its main process, while there is one.
+    pub fn pid(&self) -> Option<i32> {
+        self.before.as_ref()?.pid
+    }
+
+    /// Where it is counted.
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.before.as_ref()?.cgroup.as_deref()
+    }
+
+    /// Its log of errors.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        if let Some(mut journal) = self.journal.take() {
+            let _ = journal.kill();
+            let _ = journal.wait();
+        }
+    }
+}
+
+/// Writes the unit's journal, from now on, into `log`.
+fn follow(name: &str, log: &Path) -> Result<Child, String> {
+    let file = File::options().create(true).append(true).open(log);
+    let file = file.map_err(|error| format!("{}: {error}", log.display()))?;
+    let mut command = Command::new("journalctl");
+    command.args([
+        "--follow",
+        "--lines=0",
+        "--output=json",
+        "--output-fields=PRIORITY,MESSAGE",
+    ]);
+    command.args(["--unit", name]);
+    command.stdin(Stdio::null()).stdout(file).stderr(Stdio::null());
+    command.spawn().map_err(|error| format!("journalctl: {error}"))
+}
+
+fn parse(text: &str) -> State {
+    let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let value = |name: &str| values.get(name).copied().unwrap_or_default();
+    let pid = value("MainPID").parse().ok().filter(|pid| *pid > 0);
+    let cgroup = value("ControlGroup").trim_start_matches('/');
+    State {
+        pid,
+        start_ticks: pid
+            .and_then(process::identity)
+            .map_or(0, |identity| identity.start_ticks),
+        invocation: value("InvocationID").to_owned(),
+        restarts: value("NRestarts").parse().unwrap_or(0),
+        result: value("Result").to_owned(),
+        code: value("ExecMainCode").to_owned(),
+        status: value("ExecMainStatus").parse().unwrap_or(0),
+        cgroup: (!cgroup.is_empty()).then(|| Path::new("/sys/fs/cgroup").join(cgroup)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    /// A systemctl that says what a file says.
+    struct Fake {
+        folder: tempfile::TempDir,
+        unit: Unit,
+    }
+
+    impl Fake {
+        fn new() -> Fake {
+            let folder = tempfile::tempdir().unwrap();
+            let program = folder.path().join("systemctl");
+            fs::write(
+                &program,
+                format!("#!/bin/sh\nexec cat {}/state\n", folder.path().display()),
+            )
+            .unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            let unit = Unit::new("xtcp2-none.service", &program, folder.path());
+            Fake { folder, unit }
+        }
+
+        fn says(&mut self, pid: i32, invocation: &str, restarts: u32, code: u32, status: i32) -> Vec<What> {
+            let state = format!(
+                "MainPID={pid}\nNRestarts={restarts}\nResult=x\nExecMainCode={code}\nExecMainStatus={status}\n\
+                 InvocationID={invocation}\nControlGroup=/system.slice/xtcp2.service\n"
+            );
+            fs::write(self.folder.path().join("state"), state).unwrap();
+            let mut events = self.unit.events();
+            events.retain(|what| !matches!(what, What::NotWatched { .. }));
+            events
+        }
+    }
+
+    #[test]
+    fn restarts_replaced_pids_and_orders_are_told_apart() {
+        let mut fake = Fake::new();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let first = fake.says(pid, "a", 0, 0, 0);
+        assert!(
+            matches!(first[..], [What::DaemonStarted { announced: true, .. }]),
+            "{first:?}"
+        );
+        assert_eq!(
+            fake.unit.cgroup(),
+            Some(Path::new("/sys/fs/cgroup/system.slice/xtcp2.service"))
+        );
+        assert_eq!(fake.says(pid, "a", 0, 0, 0), []);
+
+        // A crash between two looks: another pid, and systemd's counter.
+        let crash = fake.says(1, "b", 1, 2, 11);
+        assert_eq!(crash[0], What::Restarts { count: 1 });
+        let end = What::DaemonEnded {
+            pid,
+            code: None,
+            signal: Some(11),
+            announced: false,
+        };
+        assert_eq!(crash[1], end);
+        assert!(matches!(
+            crash[2],
+            What::DaemonStarted {
+                pid: 1,
+                announced: false,
+                ..
+            }
+        ));
+
+        // The same pid under another invocation.
+        assert_eq!(fake.says(1, "c", 2, 1, 2).len(), 3);
+
+        // Ordered: seen stopped, then started.
+        fake.unit.expect_end();
+        let end = What::DaemonEnded {
+            pid: 1,
+            code: Some(0),
+            signal: None,
+            announced: true,
+        };
+        assert_eq!(fake.says(0, "", 2, 1, 0), [end]);
+        let start = fake.says(pid, "d", 2, 0, 0);
+        assert!(
+            matches!(start[..], [What::DaemonStarted { announced: true, .. }]),
+            "{start:?}"
+        );
+        // And the one after that is not.
+        let end = fake.says(0, "", 2, 1, 1);
+        assert!(
+            matches!(
+                end[..],
+                [What::DaemonEnded {
+                    code: Some(1),
+                    announced: false,
+                    ..
+                }]
+            ),
+            "{end:?}"
+        );
+    }
+
+    #[test]
+    fn a_systemctl_that_fails_says_nothing() {
+        let mut fake = Fake::new();
+        fs::remove_file(fake.folder.path().join("systemctl")).unwrap();
+        fake.unit.events();
+        assert_eq!(fake.unit.events(), []);
+    }
+}
