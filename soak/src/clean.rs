@@ -284,7 +284,7 @@ impl Sweep {
                 parts.any(|part| self.containers.contains(part))
             };
             let is_ours = whose(&mount) == Some(self.marker)
-                || self.made.contains(&Made::Mount { path: mount.clone() })
+                || self.made.contains(&Made::File { path: mount.clone() })
                 || self.temporary().any(is_below)
                 || (self.engine_folders().any(is_below) && !is_engine_there())
                 || is_of_container();
@@ -323,8 +323,8 @@ impl Sweep {
     fn files(&mut self) -> Result<(), String> {
         for made in self.made.clone() {
             match made {
-                // Its file outlives a mount if a load was killed in between; in a dry run it may be mounted.
-                Made::Mount { path } if !mounts()?.contains(&path) => self.remove_file(&path),
+                // In a dry run what is mounted was named before.
+                Made::File { path } if !mounts()?.contains(&path) => self.remove_file(&path),
                 Made::Folder { path, is_ours } => self.namespace_files(&path, is_ours)?,
                 _ => {}
             }
@@ -333,7 +333,7 @@ impl Sweep {
             self.remove_folder(&folder)?;
         }
         for id in self.containers.clone() {
-            self.cgroups(&id)?;
+            self.cgroups(&[format!("docker/{id}"), format!("system.slice/docker-{id}.scope")])?;
         }
         let folders: Vec<PathBuf> = self.engine_folders().cloned().collect();
         // Another engine may have come meanwhile, and use them.
@@ -341,6 +341,7 @@ impl Sweep {
             for folder in folders {
                 self.remove_folder(&folder)?;
             }
+            self.cgroups(&["docker".to_owned()])?;
         }
         Ok(())
     }
@@ -362,16 +363,15 @@ impl Sweep {
         Ok(())
     }
 
-    /// Of a container whose shim was killed: nobody else removes them.
-    fn cgroups(&mut self, id: &str) -> Result<(), String> {
-        let roots: Vec<PathBuf> = mounts()?
-            .into_iter()
-            .filter(|mount| mount.starts_with("/sys/fs/cgroup"))
-            .collect();
-        for root in roots {
-            for path in [format!("docker/{id}"), format!("system.slice/docker-{id}.scope")] {
-                let path = root.join(path);
-                if path.is_dir() {
+    /// Groups that an engine made: of a container whose shim was killed, nobody else removes them.
+    fn cgroups(&mut self, names: &[String]) -> Result<(), String> {
+        let mounts = mounts()?;
+        for root in mounts.iter().filter(|mount| mount.starts_with("/sys/fs/cgroup")) {
+            for path in names.iter().map(|name| root.join(name)) {
+                // One that holds other groups is somebody's.
+                let holds_group = |entry: fs::DirEntry| entry.path().is_dir();
+                let is_free = |entries: fs::ReadDir| !entries.flatten().any(holds_group);
+                if fs::read_dir(&path).is_ok_and(is_free) {
                     self.act(&format!("remove {}", path.display()), || fs::remove_dir(&path));
                 }
             }

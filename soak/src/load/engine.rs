@@ -25,6 +25,8 @@ use std::{
 const SOCKET: &str = "/var/run/docker.sock";
 /// Folders that an engine makes outside of its data. Those that were not there before it go with it.
 pub const FOLDERS: [&str; 3] = ["/run/docker", "/run/containerd", "/etc/docker"];
+/// What versions before 25 make in a folder that the package may have made.
+const KEY: &str = "/etc/docker/key.json";
 /// What a dockerd takes to start on a busy machine, and more.
 const START_MAX: Duration = Duration::from_secs(60);
 /// What it takes to end; its containers are gone by then.
@@ -88,6 +90,10 @@ impl Engine {
             if !path.exists() {
                 trace::note(self.marker, &Made::EngineFolder { path })?;
             }
+        }
+        let path = PathBuf::from(KEY);
+        if !path.exists() {
+            trace::note(self.marker, &Made::File { path })?;
         }
         self.socket = self.folder.join("docker.sock");
         let file = |name: &str| self.folder.join(name).display().to_string();
@@ -163,7 +169,7 @@ impl Engine {
     /// When it cannot be written down.
     pub fn note_mount(&self, path: &Path) -> Result<(), String> {
         match (&self.own, path.canonicalize()) {
-            (Some(_), Ok(path)) => trace::note(self.marker, &Made::Mount { path }),
+            (Some(_), Ok(path)) => trace::note(self.marker, &Made::File { path }),
             _ => Ok(()),
         }
     }

@@ -173,8 +173,8 @@ pub enum Made {
         /// Absolute.
         path: PathBuf,
     },
-    /// A mount that has no name of ours, such as /run/docker/netns/0123abcd, and its file.
-    Mount {
+    /// A file that has no name of ours, such as /run/docker/netns/0123abcd, and what is mounted on it.
+    File {
         /// Absolute.
         path: PathBuf,
     },

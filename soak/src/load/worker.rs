@@ -5,7 +5,7 @@ use super::{churn, containers, namespace::Home, short, sockets, trace::Marker};
 use crate::record::Load;
 use nix::{
     poll::{PollFd, PollFlags, ppoll},
-    sys::time::TimeSpec,
+    sys::{prctl, time::TimeSpec},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -85,6 +85,9 @@ pub fn share() -> Result<Option<Share>, String> {
 /// # Errors
 /// One line. What was made is gone then.
 pub fn run(share: Share) -> Result<(), String> {
+    // It was started through /proc/self/exe, so that a new file of that name does not matter; its name is
+    // "exe" then.
+    prctl::set_name(c"soak-load").map_err(|error| format!("name of the process: {error}"))?;
     let work = share.work.clone();
     let mut worker = Worker::new(share)?;
     match work {
