@@ -298,11 +298,13 @@ fn clean_removes_what_is_left_and_nothing_else() {
         bind("soak-mine");
         bind("soak-1x0-17");
         // A recorded number that another process has by now.
-        let mut bystander = Command::new("sleep")
-            .arg("600")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        // It ends with the pipe, whatever becomes of the test.
+        let bystander = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut bystander = bystander.unwrap();
         let pid = i32::try_from(bystander.id()).unwrap();
         let process = ProcessId {
             start_ticks: ProcessId::of(pid).unwrap().start_ticks - 1,
@@ -350,7 +352,7 @@ fn clean_removes_what_is_left_and_nothing_else() {
         // A second time there is only the living one to speak of.
         assert_eq!(String::from_utf8(clean(&[]).stdout).unwrap().lines().count(), 1);
 
-        bystander.kill().unwrap();
+        drop(bystander.stdin.take());
         bystander.wait().unwrap();
         nix::mount::umount(&folder.join("soak-mine")).unwrap();
         fs::remove_file(folder.join("soak-mine")).unwrap();
