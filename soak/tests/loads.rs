@@ -430,6 +430,7 @@ fn containers_hold_sockets_and_clean_ends_them() {
         assert!(last.bytes > first.bytes);
         assert_eq!(last.errors, 0);
         let inits = containers();
+        let processes: Vec<Pid> = inits.iter().copied().chain(shims(&inits)).collect();
         if ending == Ending::Told {
             // One may be about to be made anew.
             assert!((1..=2).contains(&inits.len()), "{inits:?}");
@@ -448,8 +449,8 @@ fn containers_hold_sockets_and_clean_ends_them() {
             assert!(output.status.success());
             assert!(!output.stdout.is_empty());
         }
-        wait_until("the containers are gone", || {
-            inits.iter().all(|process| is_gone(*process))
+        wait_until("containers and shims are gone", || {
+            processes.iter().all(|process| is_gone(*process))
         });
         assert!(containers().is_empty());
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -488,4 +489,13 @@ fn containers() -> Vec<Pid> {
     let pids = fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(is_ours).map(Pid::from_raw).collect()
+}
+
+/// Their parents.
+fn shims(inits: &[Pid]) -> Vec<Pid> {
+    let parent = |init: &Pid| {
+        let stat = fs::read_to_string(format!("/proc/{init}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    inits.iter().filter_map(parent).map(Pid::from_raw).collect()
 }
