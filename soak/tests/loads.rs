@@ -166,12 +166,6 @@ fn sockets_carry_what_they_say() {
         for namespace in &there {
             assert_eq!(tcp_sockets(namespace.clone()), [1, 10, 0]);
         }
-        let kernel = || {
-            there
-                .iter()
-                .map(|namespace| loopback_bytes(namespace))
-                .sum::<u64>()
-        };
         let mut last = load.said().unwrap();
         for _ in 0..3 {
             let said = load.said().unwrap();

@@ -5,7 +5,11 @@ use super::{churn, containers, namespace::Home, short, sockets, trace::Marker};
 use crate::record::Load;
 use nix::{
     poll::{PollFd, PollFlags, ppoll},
-    sys::{prctl, time::TimeSpec},
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit, setrlimit},
+        time::TimeSpec,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -24,6 +28,8 @@ pub const SHARE: &str = "XTCP2_SOAK_SHARE";
 pub const SOCKETS_PER_WORKER: u32 = 8_000;
 /// Sockets of one namespace, which is never divided: what one process may open, less what else it needs.
 pub const SOCKETS_MAX: u32 = 19_000;
+/// What a worker may open, if the system lets it: [`SOCKETS_MAX`], and what else it needs.
+const DESCRIPTORS: u64 = 20_000;
 /// Between two reports.
 pub const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A wait may not be longer: whatever is told a worker, it is not for longer than a year.
@@ -88,6 +94,7 @@ pub fn run(share: Share) -> Result<(), String> {
     // It was started through /proc/self/exe, so that a new file of that name does not matter; its name is
     // "exe" then.
     prctl::set_name(c"soak-load").map_err(|error| format!("name of the process: {error}"))?;
+    raise_descriptors()?;
     let work = share.work.clone();
     let mut worker = Worker::new(share)?;
     match work {
@@ -99,6 +106,16 @@ pub fn run(share: Share) -> Result<(), String> {
     // Also what was taken away at the end counts.
     worker.report();
     Ok(())
+}
+
+/// A usual shell may open 1,024 descriptors, and as many as it likes if it asks.
+fn raise_descriptors() -> Result<(), String> {
+    let said = |error| format!("bound of open descriptors: {error}");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(said)?;
+    match soft < DESCRIPTORS.min(hard) {
+        true => setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS.min(hard), hard).map_err(said),
+        false => Ok(()),
+    }
 }
 
 /// What every kind of work needs.
