@@ -120,7 +120,8 @@ class Whole(Bench):
 
     def compared(self):
         total = self.reconcile("--spool-dir", str(self.directory / "spool"))
-        return {name: total[name] for name in ("produced", "stored", "missing", "double")}
+        letters = int(self.clickhouse.query("SELECT count() FROM xtcp.dead_letters"))
+        return {name: total[name] for name in ("produced", "stored", "missing", "double")} | {"dead_letters": letters}
 
     def reckon_all(self, daemon):
         daemon.end()

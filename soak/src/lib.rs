@@ -4,7 +4,7 @@
 //! ClickHouse has no Kafka engine of its own. `cli` reads the command line of all, `clickhouse` talks to the
 //! database. For soaks there are so far: `scenario` (what is to be run, as data), `load` (what the daemon has to
 //! look at) and `clean` (what a killed load left), `watch` (samples of a daemon from outside), `record` (what they
-//! are written down as) and `gates` (the verdict).
+//! are written down as), `gates` (the verdict) and `report` (what people and CI read of it).
 
 pub mod clean;
 pub mod cli;
@@ -15,5 +15,6 @@ pub mod kafka_to_clickhouse;
 pub mod load;
 pub mod reconcile;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod watch;
