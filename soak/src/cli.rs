@@ -1,7 +1,7 @@
 //! The command line: a command, its flags and their values, each declared once in a table that the
 //! command keeps; parsing, help and hints are loops over it.
 
-use crate::{gates, kafka_to_clickhouse, reconcile, scenario};
+use crate::{clean, gates, kafka_to_clickhouse, load, reconcile, report, scenario};
 use lexopt::{Arg, Parser};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -17,7 +17,7 @@ const LEFT: usize = 10;
 /// One command.
 #[derive(Debug)]
 pub struct Command {
-    /// Its word.
+    /// Its word; or two, where there are several of a kind.
     pub name: &'static str,
     /// What it does, a line.
     pub doc: &'static str,
@@ -45,14 +45,23 @@ pub struct Flag {
 }
 
 /// Every command.
-pub const COMMANDS: [&Command; 6] = [
-    &scenario::LIST,
-    &scenario::SHOW,
-    &scenario::CHECK,
-    &gates::command::COMMAND,
-    &reconcile::COMMAND,
-    &kafka_to_clickhouse::COMMAND,
-];
+pub const COMMANDS: [&Command; 12] = {
+    let [sockets, churn, containers, short] = load::COMMANDS;
+    [
+        &scenario::LIST,
+        &scenario::SHOW,
+        &scenario::CHECK,
+        &gates::command::COMMAND,
+        &report::COMPARE,
+        &reconcile::COMMAND,
+        &kafka_to_clickhouse::COMMAND,
+        sockets,
+        churn,
+        containers,
+        short,
+        &clean::COMMAND,
+    ]
+};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -158,6 +167,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, St
                 spelling(&flag)
             ));
         }
+    };
+    let word = match names().iter().any(|name| name.starts_with(&format!("{word} "))) {
+        true => match parser.next().map_err(|error| error.to_string())? {
+            Some(Arg::Value(second)) => format!("{word} {}", second.to_string_lossy()),
+            Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Parsed::Help(overview())),
+            _ => word,
+        },
+        false => word,
     };
     let Some(command) = COMMANDS.into_iter().find(|command| command.name == word) else {
         let hint = did_you_mean(&word, names());

@@ -6,6 +6,7 @@
 mod common;
 
 use common::{
+    running::Running,
     stub::{self, Request, Stub},
     topic::{INSTANCE, TOPIC, Topic, envelope, key},
 };
@@ -15,8 +16,9 @@ use nix::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read,
     net::TcpListener,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -221,7 +223,7 @@ fn poison_becomes_a_dead_letter_and_what_is_behind_it_goes_on() {
 }
 
 /// The program itself.
-fn spawn(topic: &Topic, url: &str) -> Child {
+fn spawn(topic: &Topic, url: &str) -> Running {
     Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"))
         .args([
             "kafka-to-clickhouse",
@@ -235,11 +237,12 @@ fn spawn(topic: &Topic, url: &str) -> Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
+        .map(Running)
         .unwrap()
 }
 
-fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+fn signal(child: &Running, signal: Signal) {
+    kill(Pid::from_raw(child.0.id().try_into().unwrap()), signal).unwrap();
 }
 
 #[test]
@@ -255,7 +258,7 @@ fn after_a_kill_only_what_was_not_committed_comes_again_with_the_same_token() {
     // Five, and the sixth at least twice: its commits have had time to arrive.
     stub.wait_for(9);
     signal(&child, Signal::SIGKILL);
-    child.wait().unwrap();
+    child.0.wait().unwrap();
     assert_eq!(
         topic.committed(GROUP, 0),
         Some(5),
@@ -266,7 +269,7 @@ fn after_a_kill_only_what_was_not_committed_comes_again_with_the_same_token() {
     let mut child = spawn(&topic, &stub.url());
     stub.wait_for(before + 5);
     signal(&child, Signal::SIGTERM);
-    assert!(child.wait().unwrap().success());
+    assert!(child.0.wait().unwrap().success());
     assert_eq!(
         tokens(&stub.requests()[before..]),
         (6..=10).map(key).collect::<Vec<_>>()
@@ -274,18 +277,27 @@ fn after_a_kill_only_what_was_not_committed_comes_again_with_the_same_token() {
     assert_eq!(topic.committed(GROUP, 0), Some(10), "the end commits");
 }
 
-/// SIGTERM, then: status and output of the child, and how long it took.
-fn terminated(child: Child) -> (bool, String, String, Duration) {
+/// SIGTERM, then: whether the child ended well, its output, and how long it took.
+fn terminated(mut child: Running) -> (bool, String, String, Duration) {
     let start = Instant::now();
     signal(&child, Signal::SIGTERM);
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.success(),
-        text(&output.stdout),
-        text(&output.stderr),
-        start.elapsed(),
-    )
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    child
+        .0
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut stdout)
+        .unwrap();
+    child
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    let status = child.0.wait().unwrap();
+    (status.success(), stdout, stderr, start.elapsed())
 }
 
 #[test]

@@ -6,13 +6,17 @@
 
 mod common;
 
-use common::topic::{TOPIC, envelope_of};
+use common::{
+    running::Running,
+    topic::{TOPIC, envelope_of},
+};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use std::{
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -46,6 +50,7 @@ impl Pipeline {
         let clickhouse = ClickHouse::new(format!("{url}/"), Vec::new(), Duration::from_secs(60));
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let instance_id = u64::try_from(since.as_nanos()).unwrap();
+        skip_old_messages(&brokers, &group(instance_id));
         Some(Pipeline {
             brokers,
             url,
@@ -92,20 +97,21 @@ impl Pipeline {
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
     }
 
-    fn spawn(&self, max_idle: &str) -> Child {
+    fn spawn(&self, max_idle: &str) -> Running {
         let table = format!("{}/xtcp.xtcp_flat_records", self.url);
         Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"))
             .args(["kafka-to-clickhouse", "--brokers", &self.brokers, "--clickhouse", &table])
-            .args(["--group", &format!("test-{}", self.instance_id), "--max-idle", max_idle])
+            .args(["--group", &group(self.instance_id), "--max-idle", max_idle])
             // A broker gives the partitions of a killed member away after that.
             .args(["--kafka-property", "session.timeout.ms=6000"])
             .stdin(Stdio::null())
             .spawn()
+            .map(Running)
             .unwrap()
     }
 
     fn drain(&self) {
-        assert!(self.spawn("15s").wait().unwrap().success());
+        assert!(self.spawn("15s").0.wait().unwrap().success());
     }
 
     fn reconcile(&self) -> Output {
@@ -136,6 +142,26 @@ impl Pipeline {
     }
 }
 
+fn group(instance_id: u64) -> String {
+    format!("test-{instance_id}")
+}
+
+/// A new group begins behind what earlier runs sent.
+fn skip_old_messages(brokers: &str, group: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", group);
+    let consumer: BaseConsumer = config.create().unwrap();
+    let timeout = Duration::from_secs(30);
+    let metadata = consumer.fetch_metadata(Some(TOPIC), timeout).unwrap();
+    let mut ends = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        let (_, end) = consumer.fetch_watermarks(TOPIC, partition.id(), timeout).unwrap();
+        ends.add_partition_offset(TOPIC, partition.id(), Offset::Offset(end))
+            .unwrap();
+    }
+    consumer.commit(&ends, CommitMode::Sync).unwrap();
+}
+
 fn wait_until(mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
@@ -163,8 +189,8 @@ fn rows_arrive_once_though_it_is_killed_again_and_again_and_a_view_fails() {
         let before = stored();
         let mut child = pipeline.spawn("1h");
         wait_until(|| stored() > before + 10 * ROWS);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
         println!("killed at {}", pipeline.rows("xtcp.xtcp_flat_records"));
     }
     pipeline.drain();
@@ -189,7 +215,7 @@ fn rows_arrive_once_though_it_is_killed_again_and_again_and_a_view_fails() {
     );
     assert_eq!(pipeline.count(copy), before);
     pipeline.ask("TRUNCATE TABLE xtcp.test_fails");
-    assert!(child.wait().unwrap().success());
+    assert!(child.0.wait().unwrap().success());
     let expected = format!("{0}\t{0}", 82 * ENVELOPES * ROWS);
     assert_eq!(pipeline.rows(table), expected);
     assert_eq!(pipeline.rows(copy), expected);

@@ -1,5 +1,5 @@
 //! The course of a run, as gates need to know it: how far apart samples are, whether the machine left the
-//! daemon and the runner room to be judged, what an action of the scenario disturbs.
+//! daemon and the runner room to be judged, what actions of the scenario excuse.
 
 use crate::record::{Sample, What};
 use std::{collections::BTreeSet, time::Duration};
@@ -29,8 +29,6 @@ pub struct Moment {
     pub is_warm: bool,
     /// Something else than the daemon explains that it was slow in this interval.
     pub is_starved: bool,
-    /// An action acts, or has healed a moment ago.
-    pub is_disturbed: bool,
 }
 
 /// Follows a run.
@@ -48,7 +46,9 @@ pub struct Course {
     steal_percent_seconds: f64,
     /// Of all intervals.
     pub seconds: f64,
-    open_actions: BTreeSet<String>,
+    /// What has been broken and not been healed.
+    outages: BTreeSet<String>,
+    outage_until: f64,
     disturbed_until: f64,
     /// Some action has begun.
     pub has_acted: bool,
@@ -72,7 +72,8 @@ impl Course {
             starved: 0,
             steal_percent_seconds: 0.0,
             seconds: 0.0,
-            open_actions: BTreeSet::new(),
+            outages: BTreeSet::new(),
+            outage_until: f64::NEG_INFINITY,
             disturbed_until: f64::NEG_INFINITY,
             has_acted: false,
         }
@@ -119,7 +120,6 @@ impl Course {
             interval_seconds,
             is_warm: elapsed_seconds >= self.warm_up,
             is_starved,
-            is_disturbed: self.is_disturbed(elapsed_seconds),
         }
     }
 
@@ -128,18 +128,24 @@ impl Course {
         let What::Action { name, done } = what else { return };
         self.has_acted = true;
         self.disturbed_until = elapsed_seconds + GRACE.as_secs_f64();
-        match (healed_by(name), done) {
-            (Some(breaks), true) => self.open_actions.retain(|open| !breaks.contains(&open.as_str())),
-            (None, false) => drop(self.open_actions.insert(name.clone())),
-            // What breaks something is over when something else heals it; the rest when it has acted.
-            (None, true) if !is_lasting(name) => drop(self.open_actions.remove(name)),
-            _ => {}
+        if let Some(outages) = healed_by(name) {
+            self.outage_until = self.disturbed_until;
+            if *done {
+                self.outages.retain(|outage| !outages.contains(&outage.as_str()));
+            }
+        } else if is_outage(name) {
+            self.outages.insert(name.clone());
         }
     }
 
-    /// Whether an action explains what happens at this time.
+    /// Whether something around the daemon is broken at this time, or was a moment ago: it may complain.
+    pub fn is_outage(&self, elapsed_seconds: f64) -> bool {
+        !self.outages.is_empty() || elapsed_seconds <= self.outage_until
+    }
+
+    /// The same, or something was done to the daemon itself: rows may be on their way for longer.
     pub fn is_disturbed(&self, elapsed_seconds: f64) -> bool {
-        !self.open_actions.is_empty() || elapsed_seconds <= self.disturbed_until
+        self.is_outage(elapsed_seconds) || elapsed_seconds <= self.disturbed_until
     }
 
     /// Mean over the run.
@@ -158,8 +164,8 @@ impl Course {
     }
 }
 
-/// Actions whose effect lasts until another one heals it.
-fn is_lasting(name: &str) -> bool {
+/// Actions that break something around the daemon, until another one heals it.
+fn is_outage(name: &str) -> bool {
     ["start-kafka", "start-clickhouse", "start-feeder", "empty-disk"]
         .iter()
         .any(|healer| healed_by(healer).is_some_and(|breaks| breaks.contains(&name)))
@@ -194,19 +200,36 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_disturbs_until_it_is_healed_and_a_while_longer() {
+    fn an_outage_lasts_until_it_is_healed_and_a_while_longer() {
         let mut course = Course::new(Duration::ZERO);
+        let later = GRACE.as_secs_f64() + 1.0;
         assert!(!course.is_disturbed(0.0));
         course.event(10.0, &action("kill-kafka", false));
         course.event(11.0, &action("kill-kafka", true));
-        assert!(course.is_disturbed(1000.0), "nobody has started it again");
+        assert!(course.is_outage(1000.0), "nobody has started it again");
         course.event(1000.0, &action("start-kafka", false));
         course.event(1001.0, &action("start-kafka", true));
-        assert!(course.is_disturbed(1002.0));
-        assert!(!course.is_disturbed(1001.0 + GRACE.as_secs_f64() + 1.0));
-        course.event(2000.0, &action("reload-daemon", false));
-        course.event(2001.0, &action("reload-daemon", true));
-        assert!(!course.is_disturbed(2002.0 + GRACE.as_secs_f64()));
+        assert!(course.is_outage(1002.0));
+        assert!(!course.is_outage(1001.0 + later));
+    }
+
+    #[test]
+    fn what_is_done_to_the_daemon_is_no_excuse_for_errors() {
+        let mut course = Course::new(Duration::ZERO);
+        for name in [
+            "reload-daemon",
+            "restart-daemon",
+            "kill-daemon",
+            "drop-next-capability",
+        ] {
+            course.event(1.0, &action(name, false));
+            course.event(2.0, &action(name, true));
+            assert!(!course.is_outage(2.0), "{name}");
+            assert!(
+                course.is_disturbed(2.0) && !course.is_disturbed(3.0 + GRACE.as_secs_f64()),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the daemon logged at error or above, and no action explains.
+//! What the daemon logged at error or above, and no outage explains.
 
 use super::{
     Gate, Status, Verdict,
@@ -13,6 +13,7 @@ const LINES_MAX: usize = 3;
 #[derive(Debug)]
 pub struct ErrorLines {
     max: u32,
+    /// With a daemon that could have said something.
     samples: u64,
     lines: u32,
     explained: u32,
@@ -35,8 +36,8 @@ impl ErrorLines {
 }
 
 impl Gate for ErrorLines {
-    fn sample(&mut self, _: &Sample, _: &Moment) {
-        self.samples += 1;
+    fn sample(&mut self, sample: &Sample, _: &Moment) {
+        self.samples += u64::from(sample.process.is_some());
     }
 
     fn event(&mut self, event: &Event, course: &Course) {
@@ -44,7 +45,7 @@ impl Gate for ErrorLines {
             What::NotWatched {
                 what: Watched::Log, ..
             } => self.is_blind = true,
-            What::ErrorLine { .. } if course.is_disturbed(event.elapsed_seconds) => self.explained += 1,
+            What::ErrorLine { .. } if course.is_outage(event.elapsed_seconds) => self.explained += 1,
             What::ErrorLine { line } => {
                 self.lines += 1;
                 if self.shown.len() < LINES_MAX {
@@ -57,7 +58,7 @@ impl Gate for ErrorLines {
 
     fn verdict(&self, _: &Course) -> Verdict {
         let mut why = format!(
-            "{} more while actions disturbed; the daemon holds a place back that speaks more than 5 times a minute",
+            "{} more in outages; the daemon holds a place back that speaks more than 5 times a minute",
             self.explained
         );
         if self.is_blind {

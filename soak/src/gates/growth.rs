@@ -1,7 +1,7 @@
 //! Leaks: growth of memory, descriptors and threads after the warm-up, by a robust slope.
 //!
 //! A short run cannot see a slow leak: scatter and single steps look like one. So besides the scenario's
-//! threshold an absolute growth over the run is allowed ([`Kind::allowed`]), which an hour makes small; and the
+//! threshold an absolute growth over the run is allowed (`Kind::allowed`), which an hour makes small; and the
 //! verdict says what growth could have been told from this run's scatter. Where that is more than what is
 //! allowed, the run proves nothing, and says so.
 

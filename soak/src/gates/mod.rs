@@ -26,10 +26,12 @@ use crate::{
     scenario::Scenario,
 };
 use course::{Course, Moment};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How a gate stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Seen, and within the threshold.
     Pass,

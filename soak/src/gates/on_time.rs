@@ -98,7 +98,7 @@ impl Gate for OnTime {
             self.before = Some(now.clone());
         }
         if let Some(since) = self.ordered_since {
-            let is_over = sample.elapsed_seconds - since > ORDERED_SECONDS_MAX && !moment.is_disturbed;
+            let is_over = sample.elapsed_seconds - since > ORDERED_SECONDS_MAX;
             if completed > 0.0 || is_over {
                 self.ordered_since = None;
                 self.edges += EDGES;
@@ -158,7 +158,7 @@ impl Gate for OnTime {
         let is_stalled = self.stall_seconds_worst > self.stall_seconds_max;
         if is_stalled {
             why.push_str(&format!(
-                "; STUCK: no poll was completed for {:.0} s, until {:.0} s ({:.0} s are allowed)",
+                "; STUCK: no poll was completed for {:.1} s, until {:.0} s ({:.1} s are allowed)",
                 self.stall_seconds_worst, self.stall_at, self.stall_seconds_max
             ));
         }

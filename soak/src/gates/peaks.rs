@@ -12,7 +12,7 @@ pub struct Threads {
     max: u32,
     seen: u64,
     sampled_peak: u32,
-    /// At the sampled peak.
+    /// The last time that it was reached.
     names: String,
     cgroup_peak: Option<u64>,
 }
@@ -35,7 +35,7 @@ impl Gate for Threads {
         if let Some(process) = &sample.process {
             self.seen += 1;
             let threads = process.threads.values().sum();
-            if threads > self.sampled_peak {
+            if threads >= self.sampled_peak {
                 self.sampled_peak = threads;
                 let names = process
                     .threads

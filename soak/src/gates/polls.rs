@@ -241,7 +241,6 @@ pub struct Rows {
     fewest: Option<u64>,
     at_seconds: f64,
     too_few: u64,
-    excused: u64,
 }
 
 impl Rows {
@@ -253,7 +252,6 @@ impl Rows {
             fewest: None,
             at_seconds: 0.0,
             too_few: 0,
-            excused: 0,
         }
     }
 }
@@ -268,10 +266,6 @@ impl Gate for Rows {
         let others = polls.others();
         let mean = (others > 0).then(|| polls.other_rows.div_ceil(others));
         for rows in known.chain(mean) {
-            if moment.is_disturbed {
-                self.excused += u64::from(rows < self.min);
-                continue;
-            }
             self.too_few += u64::from(rows < self.min);
             if self.fewest.is_none_or(|fewest| rows < fewest) {
                 self.fewest = Some(rows);
@@ -283,15 +277,13 @@ impl Gate for Rows {
     fn verdict(&self, _: &Course) -> Verdict {
         let doubt = self.reader.doubt();
         let fewest = self.fewest;
-        let mut why = format!(
+        // No action excuses it: a poll that was completed has read everybody.
+        let why = format!(
             "{}; {} had fewer than asked, the fewest at {:.0} s",
             self.reader.seen(),
             self.too_few,
             self.at_seconds
         );
-        if self.excused > 0 {
-            why.push_str(&format!("; {} more while actions disturbed", self.excused));
-        }
         Verdict {
             name: "rows_per_poll_min",
             status: match (self.too_few, &doubt, fewest) {

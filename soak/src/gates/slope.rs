@@ -5,8 +5,12 @@
 const POINTS_MAX: usize = 240;
 /// Fewer say nothing about a trend.
 pub const POINTS_MIN: usize = 20;
-/// A scatter of so many deviations, end to end, may pass for growth: a saw whose teeth are a whole period off
-/// does at most that.
+/// From so many points on, scatter is that of the medians of [`BLOCKS`] blocks: what averages out within a
+/// block (noise, teeth of a saw) hides no growth, and what does not, does. Of fewer, it is that of the points.
+const POINTS_OF_BLOCKS_MIN: usize = 60;
+/// The slope of a line through 12 values is as uncertain as one of them is, from end to end.
+const BLOCKS: usize = 12;
+/// Growth over the series has to be this many deviations to be told from scatter.
 const DEVIATIONS: f64 = 4.0;
 /// Of the median deviation: the standard deviation, where the scatter is normal.
 const DEVIATION_OF_MEDIAN: f64 = 1.4826;
@@ -89,6 +93,10 @@ impl Series {
         let slope = median(&mut slopes)?;
         let rest = |point: &(f64, f64)| point.1 - slope * point.0;
         let mut rests: Vec<f64> = self.points.iter().map(rest).collect();
+        if rests.len() >= POINTS_OF_BLOCKS_MIN {
+            let length = rests.len().div_ceil(BLOCKS);
+            rests = rests.chunks_mut(length).filter_map(median).collect();
+        }
         let middle = median(&mut rests)?;
         let mut off: Vec<f64> = rests.iter().map(|rest| (rest - middle).abs()).collect();
         let scatter = median(&mut off)? * DEVIATION_OF_MEDIAN * DEVIATIONS;

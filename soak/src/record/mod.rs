@@ -88,7 +88,7 @@ pub struct Load {
     pub namespaces_deleted: u64,
     /// Namespaces there are now.
     pub namespaces: u64,
-    /// Sockets there are now.
+    /// Established sockets there are now; the listeners, one in each namespace, are not counted.
     pub sockets: u64,
     /// Containers that run now.
     pub containers: u64,

@@ -53,6 +53,12 @@ pub fn text(name: &str, scenario: &Scenario) -> String {
         let sentence = format!("{}. Cannot judge: {}.", gate.meaning, gate.cannot_judge);
         wrap(&mut text, &sentence, 6);
     }
+    wrap(
+        &mut text,
+        &format!("{}: asked of every run", gates::MACHINE.key),
+        2,
+    );
+    wrap(&mut text, &format!("{}.", gates::MACHINE.meaning), 6);
     heading(&mut text, "What --target host cannot judge");
     for sentence in not_on_host(scenario) {
         item(&mut text, &sentence);

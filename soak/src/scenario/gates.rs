@@ -14,8 +14,20 @@ pub struct Gate {
     pub threshold: fn(&Gates) -> Option<String>,
 }
 
-/// No sample, or none after the warm-up, or a machine that was too starved.
-const NO_SAMPLES: &str = "too few samples";
+/// Peaks need one sample.
+const NEVER_SEEN: &str = "the daemon was never seen";
+/// A slope needs many.
+const GROWTH_UNSEEN: &str =
+    "too few samples of one process, or scatter that hides a growth as small as what is allowed";
+
+/// Of every run.
+pub const MACHINE: Gate = Gate {
+    key: "machine",
+    meaning: "machine and runner left room to judge: samples came in time, the hypervisor took no large share, nothing else \
+              was killed for want of memory",
+    cannot_judge: "they did not; it never fails",
+    threshold: |_| None,
+};
 
 /// Every gate, in the order in which people ask.
 pub const GATES: [Gate; 16] = [
@@ -23,19 +35,19 @@ pub const GATES: [Gate; 16] = [
         key: "restarts_max",
         meaning: "ends and starts of the daemon that no action announced, however it ended: exit status, signal, panic, \
                   memory, watchdog, a new instance id behind the same pid",
-        cannot_judge: "the daemon was never seen",
+        cannot_judge: "neither its process nor its /metrics was ever seen",
         threshold: |gates| gates.restarts_max.map(|max| format!("at most {max}")),
     },
     Gate {
         key: "threads_max",
         meaning: "threads at any time, by /proc and by the peak of the daemon's own pids cgroup",
-        cannot_judge: NO_SAMPLES,
+        cannot_judge: NEVER_SEEN,
         threshold: |gates| gates.threads_max.map(|max| format!("at most {max}")),
     },
     Gate {
         key: "threads_growth_per_hour_max",
         meaning: "growth of threads after the warm-up",
-        cannot_judge: "too few samples to see a growth as small as the threshold",
+        cannot_judge: GROWTH_UNSEEN,
         threshold: |gates| {
             gates
                 .threads_growth_per_hour_max
@@ -45,13 +57,13 @@ pub const GATES: [Gate; 16] = [
     Gate {
         key: "rss_kib_max",
         meaning: "resident memory at any time",
-        cannot_judge: NO_SAMPLES,
+        cannot_judge: NEVER_SEEN,
         threshold: |gates| gates.rss_kib_max.map(|max| format!("at most {max} KiB")),
     },
     Gate {
         key: "rss_growth_kib_per_hour_max",
         meaning: "growth of resident memory after the warm-up",
-        cannot_judge: "too few samples to see a growth as small as the threshold",
+        cannot_judge: GROWTH_UNSEEN,
         threshold: |gates| {
             gates
                 .rss_growth_kib_per_hour_max
@@ -61,7 +73,7 @@ pub const GATES: [Gate; 16] = [
     Gate {
         key: "fds_growth_per_hour_max",
         meaning: "growth of open descriptors after the warm-up",
-        cannot_judge: "too few samples to see a growth as small as the threshold",
+        cannot_judge: GROWTH_UNSEEN,
         threshold: |gates| {
             gates
                 .fds_growth_per_hour_max
@@ -71,61 +83,61 @@ pub const GATES: [Gate; 16] = [
     Gate {
         key: "cpu_percent_max",
         meaning: "user and system time of the daemon after the warm-up, of one processor",
-        cannot_judge: NO_SAMPLES,
+        cannot_judge: "the daemon was seen for less than 10 s after the warm-up",
         threshold: |gates| gates.cpu_percent_max.map(|max| format!("at most {max} %")),
     },
     Gate {
         key: "poll_p99_ms_max",
         meaning: "the duration that 99 of 100 polls keep below, after the warm-up",
-        cannot_judge: "too few polls, or a machine that had no processor to give",
+        cannot_judge: "fewer than 20 polls, polls known only in sum, or a machine that kept the daemon from running",
         threshold: |gates| gates.poll_p99_ms_max.map(|max| format!("at most {max} ms")),
     },
     Gate {
         key: "poll_max_ms",
         meaning: "the longest poll after the warm-up",
-        cannot_judge: "too few polls, or a machine that had no processor to give",
+        cannot_judge: "no poll was seen by itself, or the longest ones fell where the machine gave no time",
         threshold: |gates| gates.poll_max_ms.map(|max| format!("at most {max} ms")),
     },
     Gate {
         key: "polls_late_percent_max",
         meaning: "polls that started late or not at all, of those that should have started",
-        cannot_judge: "too few polls, or a machine that had no processor to give",
+        cannot_judge: "fewer than 5 due polls, or the late ones fell where the machine gave no time",
         threshold: |gates| gates.polls_late_percent_max.map(|max| format!("at most {max} %")),
     },
     Gate {
         key: "rows_per_poll_min",
         meaning: "rows in every poll",
-        cannot_judge: "no poll was seen",
+        cannot_judge: "no poll was seen by itself",
         threshold: |gates| gates.rows_per_poll_min.map(|min| format!("at least {min}")),
     },
     Gate {
         key: "every_lasting_namespace_is_polled",
         meaning: "a namespace that was alive through a whole interval and a second more has a row",
-        cannot_judge: "no namespace lived that long",
+        cannot_judge: "no namespace was seen to last that long",
         threshold: |gates| gates.every_lasting_namespace_is_polled.then(|| "all".into()),
     },
     Gate {
         key: "counters_only_grow",
         meaning: "row and poll counters never go down within an instance",
-        cannot_judge: NO_SAMPLES,
+        cannot_judge: "no two scrapes of one instance",
         threshold: |gates| gates.counters_only_grow.then(|| "always".into()),
     },
     Gate {
         key: "reconciled",
         meaning: "every row that the daemon produced is in the table, once",
-        cannot_judge: "the last reconciliation did not take place, or what was produced is not known",
+        cannot_judge: "none after everything had come to rest, or no row was produced",
         threshold: |gates| gates.reconciled.then(|| "0 missing, 0 double".into()),
     },
     Gate {
         key: "error_lines_max",
         meaning: "log lines at error or above that no action explains",
-        cannot_judge: "the log was not seen",
+        cannot_judge: "the log was not watched",
         threshold: |gates| gates.error_lines_max.map(|max| format!("at most {max}")),
     },
     Gate {
         key: "load_percent_min",
         meaning: "what was there of the load that the scenario asks for: events, sockets, bytes, containers",
-        cannot_judge: "a load could not start on this machine",
+        cannot_judge: "less than 3 s after the warm-up. A load that died is a failure",
         threshold: |gates| gates.load_percent_min.map(|min| format!("at least {min} %")),
     },
 ];

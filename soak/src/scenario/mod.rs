@@ -3,7 +3,7 @@
 
 mod commands;
 mod explain;
-mod gates;
+pub(crate) mod gates;
 pub mod read;
 mod validate;
 

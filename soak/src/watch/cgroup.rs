@@ -4,7 +4,14 @@ use crate::record;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
+
+/// Attempts to remove a cgroup that somebody is still in: 200 ms.
+const REMOVE_ATTEMPTS: u32 = 20;
+/// Between them.
+const REMOVE_EVERY: Duration = Duration::from_millis(10);
 
 /// A cgroup that was made here, and goes with this.
 #[derive(Debug)]
@@ -31,11 +38,9 @@ impl Own {
 
     fn make_in(parent: &Path, name: &str) -> io::Result<Own> {
         let own = Own(parent.join(name));
-        match fs::create_dir(&own.0) {
-            // Of a runner that was killed, with the same pid.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => result?,
-        }
+        // Of a runner that was killed, with the same pid: its peak is not ours.
+        let _ = fs::remove_dir(&own.0);
+        fs::create_dir(&own.0)?;
         // Under cgroup v2 a parent may not hand the controller on; dropping `own` removes what was made.
         fs::metadata(own.0.join("pids.current"))?;
         Ok(own)
@@ -49,8 +54,13 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // It stays while somebody is in it; the daemon was reaped before.
-        let _ = fs::remove_dir(&self.0);
+        // The daemon was reaped before. What it had started may take a moment longer; then it stays.
+        for _ in 0..REMOVE_ATTEMPTS {
+            match fs::remove_dir(&self.0) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(REMOVE_EVERY),
+                _ => return,
+            }
+        }
     }
 }
 

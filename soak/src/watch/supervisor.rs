@@ -73,7 +73,7 @@ impl Supervisor {
         let log = log.map_err(|error| format!("{}: {error}", path.display()))?;
         let mut events = Vec::new();
         let cgroup = cgroup::Own::make(&format!(
-            "xtcp2-soak-{}-{}",
+            "xtcp2-soak-{}-{:x}",
             std::process::id(),
             nonce(&options.folder)
         ));
@@ -267,7 +267,7 @@ fn nonce(folder: &Path) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     folder.hash(&mut hasher);
-    hasher.finish() & 0xffff
+    hasher.finish()
 }
 
 #[cfg(test)]

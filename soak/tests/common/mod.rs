@@ -7,5 +7,7 @@
     reason = "a failure here is a failed test"
 )]
 
+pub mod double;
+pub mod running;
 pub mod stub;
 pub mod topic;

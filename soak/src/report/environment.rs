@@ -1,0 +1,51 @@
+//! The machine and the programs of a run: figures of two runs are comparable where these are the same.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fs};
+
+/// What figures depend on besides the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Processors that may be used.
+    pub cpus: u32,
+    /// What they are.
+    pub cpu_model: String,
+    /// Memory of the machine.
+    pub memory_mib: u64,
+    /// Commit that the daemon was built from.
+    pub commit: String,
+    /// Versions by name of program.
+    pub versions: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// This machine, and the daemon of this build. What cannot be read is `unknown` or 0.
+    pub fn here() -> Environment {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let value = |text: &str, key: &str| {
+            text.lines()
+                .find(|line| line.starts_with(key))
+                .and_then(|line| line.split(':').nth(1))
+                .map(|value| value.trim().to_owned())
+        };
+        let memory_kib = value(&read("/proc/meminfo"), "MemTotal")
+            .and_then(|value| value.split(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0);
+        let kernel = read("/proc/sys/kernel/osrelease").trim().to_owned();
+        let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+        Environment {
+            kernel: if kernel.is_empty() {
+                "unknown".into()
+            } else {
+                kernel
+            },
+            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            cpu_model: value(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown".into()),
+            memory_mib: memory_kib / 1024,
+            commit: xtcp2::version::COMMIT.to_owned(),
+            versions: BTreeMap::from([("xtcp2".to_owned(), xtcp2::version::VERSION.to_owned())]),
+        }
+    }
+}
