@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// Growth is a slope; over less than this even a large one drowns in the noise of single pages.
 const GROWTH_SPAN_MIN: Duration = Duration::from_secs(5 * 60);
-/// 1 of the daemon + 2 of librdkafka + 1 for a bootstrap address + 1 for a broker.
-const KAFKA_THREADS: u32 = 5;
+/// At rest: 1 of the daemon + 2 of librdkafka + 1 for a broker; a bootstrap address has one more for moments.
+const KAFKA_THREADS: u32 = 4;
 
 /// Thresholds that nothing can break, or nothing can keep.
 pub fn thresholds(scenario: &Scenario, problems: &mut Problems) {

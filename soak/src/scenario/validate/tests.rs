@@ -96,7 +96,7 @@ fn what_makes_no_sense_is_said_once_with_its_key() {
         ),
         (
             "clickhouse-pipeline",
-            "threads_max = 4",
+            "threads_max = 5",
             "threads_max = 3",
             "threads_max",
             "at least the 4",
