@@ -1,7 +1,7 @@
 //! The command line: a command, its flags and their values, each declared once in a table that the
 //! command keeps; parsing, help and hints are loops over it.
 
-use crate::{clean, gates, kafka_to_clickhouse, load, reconcile, report, scenario};
+use crate::{clean, gates, kafka_to_clickhouse, load, reconcile, report, run, scenario};
 use lexopt::{Arg, Parser};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -45,12 +45,13 @@ pub struct Flag {
 }
 
 /// Every command.
-pub const COMMANDS: [&Command; 12] = {
+pub const COMMANDS: [&Command; 13] = {
     let [sockets, churn, containers, short] = load::COMMANDS;
     [
         &scenario::LIST,
         &scenario::SHOW,
         &scenario::CHECK,
+        &run::COMMAND,
         &gates::command::COMMAND,
         &report::COMPARE,
         &reconcile::COMMAND,

@@ -16,5 +16,6 @@ pub mod load;
 pub mod reconcile;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod watch;

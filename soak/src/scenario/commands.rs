@@ -9,7 +9,7 @@ use crate::cli::{Command, Flag, Given};
 use std::{path::Path, process::ExitCode};
 
 /// Where scenarios are.
-const SCENARIOS: Flag = Flag {
+pub const SCENARIOS: Flag = Flag {
     name: "scenarios",
     value: "DIR",
     default: "",

@@ -7,7 +7,7 @@ pub(crate) mod gates;
 pub mod read;
 mod validate;
 
-pub use commands::{CHECK, LIST, SHOW};
+pub use commands::{CHECK, LIST, SCENARIOS, SHOW};
 pub use explain::needs;
 pub use read::{Folder, file};
 pub use validate::{Problem, validate};

@@ -10,7 +10,7 @@ use nix::{
 };
 use std::{
     fs::File,
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -133,6 +133,8 @@ impl Supervisor {
         // With it the daemon would write for the journal.
         command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
         command.args(arguments).envs(environment.iter().cloned());
+        // Ctrl-C is for the runner.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command
             .spawn()

@@ -1,0 +1,282 @@
+//! `run`: a scenario on this machine. Sets up load and daemon, watches, acts, judges, reports.
+//!
+//! One loop, a turn each second: what is due is done, a sample is taken and written down, the gates take it
+//! in. What takes longer than a moment is a process that the loop looks after.
+
+mod actions;
+mod daemon;
+mod discovery;
+mod folder;
+mod loads;
+mod pipeline;
+mod progress;
+mod receiver;
+mod reconciler;
+mod setup;
+mod spool_disk;
+
+use crate::{
+    cli::{Command, Flag, Given},
+    gates::{self, Judge, Status, Verdict},
+    record::{Event, What},
+    report::{self, Environment},
+    scenario::{self, Scenario, read, validate},
+};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+use progress::Progress;
+use setup::Setup;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Between samples.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "run",
+    doc: "runs a scenario and says whether the daemon passed",
+    long_doc: "NAME is that of a scenario, or the path of its file. Needs root: it makes namespaces, mounts and a cgroup. \
+               Ctrl-C ends it early, with a verdict on what was seen. The folder of the run has result.json, junit.xml, \
+               report.html, every sample and every event.\n\n\
+               Exit status: 0 when every gate passes, 1 when one fails, 2 when it could not run or judge.",
+    words: "NAME",
+    flags: &[
+        Flag {
+            name: "duration",
+            value: "DURATION",
+            default: "",
+            doc: "How long the measured part lasts; else what the scenario says",
+        },
+        Flag {
+            name: "warm-up",
+            value: "DURATION",
+            default: "",
+            doc: "How long growth and speed are not judged; else what the scenario says",
+        },
+        Flag {
+            name: "target",
+            value: "host",
+            default: "host",
+            doc: "Where it runs: on this machine. Guests come later",
+        },
+        Flag {
+            name: "out",
+            value: "DIR",
+            default: "",
+            doc: "Folder of the run, made. Else soak-NAME-TIME in the current one",
+        },
+        Flag {
+            name: "daemon",
+            value: "FILE",
+            default: "",
+            doc: "The program under test. Else xtcp2 beside this one",
+        },
+        Flag {
+            name: "pipeline",
+            value: "FILE",
+            default: pipeline::SCRIPT,
+            doc: "The script that starts Kafka and ClickHouse, for scenarios that need them",
+        },
+        scenario::SCENARIOS,
+    ],
+    run,
+};
+
+fn run(given: &Given) -> Result<ExitCode, String> {
+    let [name] = given.words() else {
+        return Err(format!("run: expected one scenario, got {}", given.words().len()));
+    };
+    if given.one("target") != Some("host") {
+        return Err("--target: expected host: guests come later".to_owned());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err("expected to be root: network namespaces, mounts and a cgroup are made".to_owned());
+    }
+    let path = read::Folder::find(given.path("scenarios"))?.path_of(name)?;
+    let text = read::text(&path)?;
+    let mut scenario = read::parse(&path, &text)?;
+    if let Some(problem) = validate(&scenario).first() {
+        return Err(format!(
+            "{}: {}.{}: {}",
+            path.display(),
+            problem.table,
+            problem.key,
+            problem.text
+        ));
+    }
+    if let Some(duration) = given.duration("duration")? {
+        scenario.duration.0 = duration;
+    }
+    if let Some(warm_up) = given.duration("warm-up")? {
+        scenario.warm_up.0 = warm_up;
+    }
+    // As it is run, so that `judge` comes to the same.
+    let text = toml::to_string(&scenario).map_err(|error| format!("{}: {error}", path.display()))?;
+    let name = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let out = given
+        .path("out")
+        .unwrap_or_else(|| PathBuf::from(format!("soak-{name}-{}", now().as_secs())));
+    let program = match given.path("daemon") {
+        Some(program) => program,
+        None => beside("xtcp2")?,
+    };
+    let stop = stop_on_signals()?;
+    let script = given.path("pipeline").unwrap_or_default();
+    let mut folder = folder::Folder::create(&out, &text)?;
+    let mut setup = Setup::new(&scenario, &out, &program, &script)?;
+    let mut judge = Judge::new(&scenario);
+    let started_unix_ms = millis(now());
+    let outcome = measure(&scenario, &mut setup, &mut judge, &mut folder, &stop);
+    let ended_early = outcome.unwrap_or_else(Some);
+    let ended_unix_ms = millis(now());
+    for event in setup.finish(&scenario) {
+        write(&mut folder, &mut judge, &event)?;
+    }
+    drop(setup);
+    let verdicts = judge.verdicts();
+    let run = report::Run {
+        scenario: name.clone(),
+        target: "host".to_owned(),
+        command: format!(
+            "xtcp2-soak run {name} --duration {} --warm-up {}",
+            scenario.duration, scenario.warm_up
+        ),
+        started_unix_ms,
+        ended_unix_ms,
+        ended_early: ended_early.clone(),
+        environment: Environment::here(),
+    };
+    report::write(&out, &scenario, &run, &verdicts).map_err(|error| format!("{}: {error}", out.display()))?;
+    print(&verdicts, ended_early.as_deref(), &out);
+    Ok(ExitCode::from(gates::exit_status(gates::overall(&verdicts))))
+}
+
+/// The measured part. `Some`: why it ended early.
+fn measure(
+    scenario: &Scenario,
+    setup: &mut Setup,
+    judge: &mut Judge,
+    folder: &mut folder::Folder,
+    stop: &AtomicBool,
+) -> Result<Option<String>, String> {
+    let mut progress = Progress::new(scenario.duration.0);
+    setup.begin();
+    let start = Instant::now();
+    let mut due = start;
+    loop {
+        if stop.load(Ordering::Acquire) {
+            return Ok(Some("it was told to end".to_owned()));
+        }
+        let (sample, events) = setup.turn(start.elapsed())?;
+        for event in &events {
+            write(folder, judge, event)?;
+        }
+        folder.sample(&sample).map_err(|error| error.to_string())?;
+        judge.sample(&sample);
+        progress.show(&sample, judge);
+        if start.elapsed() >= scenario.duration.0 {
+            return Ok(None);
+        }
+        due += SAMPLE_EVERY;
+        let wait = due.saturating_duration_since(Instant::now());
+        thread::sleep(wait);
+        if wait.is_zero() {
+            // Late by more than a turn: the missed ones are not made up for.
+            due = Instant::now();
+        }
+    }
+}
+
+fn write(folder: &mut folder::Folder, judge: &mut Judge, event: &Event) -> Result<(), String> {
+    judge.event(event);
+    folder.event(event).map_err(|error| error.to_string())
+}
+
+fn print(verdicts: &[Verdict], ended_early: Option<&str>, out: &Path) {
+    println!();
+    for Verdict {
+        name,
+        status,
+        figure,
+        threshold,
+        why,
+    } in verdicts
+    {
+        println!("{status:<12}  {name}: {figure}; allowed {threshold}; {why}");
+    }
+    if let Some(why) = ended_early {
+        println!("ended early: {why}");
+    }
+    let words = match gates::overall(verdicts) {
+        Status::Pass => "passed",
+        Status::Fail => "FAILED",
+        Status::CannotJudge => "cannot be judged: this is not a pass",
+    };
+    println!("{words}; {}/report.html", out.display());
+}
+
+/// SIGTERM and SIGINT end the run early, with a verdict.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    signals
+        .thread_block()
+        .map_err(|error| format!("sigprocmask: {error}"))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let wait = move || {
+        while signals.wait().is_ok() {
+            told.store(true, Ordering::Release);
+        }
+    };
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
+    thread.map_err(|error| format!("thread for signals: {error}"))?;
+    Ok(stop)
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // One that has ended needs none.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+fn beside(program: &str) -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("the own program: {error}"))?;
+    let path = own.with_file_name(program);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(format!(
+            "{}: expected the daemon there, found none: give --daemon",
+            path.display()
+        )),
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An event at a time of the run.
+fn event(elapsed: Duration, what: What) -> Event {
+    Event {
+        elapsed_seconds: elapsed.as_secs_f64(),
+        what,
+    }
+}

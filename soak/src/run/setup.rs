@@ -1,0 +1,356 @@
+//! Everything that a run has around it, in the order in which it ends: the daemon first, then who feeds the
+//! table, then the load.
+
+use super::{
+    actions::{Actions, On},
+    daemon::Daemon,
+    discovery::Discovery,
+    event,
+    loads::Loads,
+    now,
+    pipeline::Pipeline,
+    receiver::Receiver,
+    reconciler::Reconciler,
+    spool_disk::SpoolDisk,
+};
+use crate::{
+    record::{Event, Sample, What},
+    scenario::{self, Load, Scenario},
+    watch::{
+        Source, Watcher,
+        supervisor::{Options, Supervisor},
+    },
+};
+use nix::sys::signal::Signal;
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Namespaces and sockets of a run: on a tmpfs, which a restart of the machine empties.
+const RUNTIME: &str = "/run/xtcp2-soak";
+/// From the start of the daemon to its first complete poll.
+const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is left of outages at the end: a broker's start, and a backlog.
+const HEAL_TIMEOUT: Duration = Duration::from_secs(180);
+/// An ended daemon delivers what it has within its `--shutdown-timeout`.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+/// What is on its way to the receiver takes no longer.
+const ARRIVE: Duration = Duration::from_millis(500);
+
+/// All of it.
+pub struct Setup {
+    watcher: Watcher,
+    daemon: Daemon,
+    metrics_address: String,
+    reconciler: Option<Reconciler>,
+    reconcile_every: Option<Duration>,
+    next_reconcile: Duration,
+    pipeline: Option<Pipeline>,
+    disk: Option<SpoolDisk>,
+    receiver: Option<Receiver>,
+    discovery: Option<Discovery>,
+    actions: Actions,
+    loads: Loads,
+    stored_rows: Option<u64>,
+    last: Option<Sample>,
+    runtime: PathBuf,
+}
+
+impl Setup {
+    /// Starts load, pipeline and daemon, and waits until the first poll is complete.
+    ///
+    /// # Errors
+    /// When something does not start: then there is nothing to judge.
+    pub fn new(scenario: &Scenario, out: &Path, program: &Path, script: &Path) -> Result<Setup, String> {
+        let runtime = Path::new(RUNTIME).join(format!("run-{}", std::process::id()));
+        let namespaces = runtime.join("ns");
+        fs::create_dir_all(&namespaces).map_err(|error| format!("{}: {error}", namespaces.display()))?;
+        let out = fs::canonicalize(out).map_err(|error| format!("{}: {error}", out.display()))?;
+        let binaries = program.parent().unwrap_or(Path::new("."));
+        let pipeline = match scenario.pipeline {
+            Some(_) => Some(Pipeline::up(script, &out.join("pipeline"), binaries)?),
+            None => None,
+        };
+        let events = runtime.join("namespaces.jsonl");
+        let loads = Loads::start(&scenario.loads, &namespaces, &events, &out)?;
+        let metrics_address = free_address()?;
+        let mut arguments = scenario.daemon.flags.clone();
+        let flag = |name: &str, value: String| [name.to_owned(), value];
+        arguments.extend(flag("--frequency", scenario.daemon.frequency.to_string()));
+        arguments.extend(flag("--prom-listen", metrics_address.clone()));
+        let has_containers = scenario
+            .loads
+            .iter()
+            .any(|load| matches!(load, Load::Containers { .. }));
+        let docker = if has_containers { ",/run/docker/netns" } else { "" };
+        arguments.extend(flag("--netns-dirs", format!("{}{docker}", namespaces.display())));
+        let (mut receiver, mut reconciler, mut disk) = (None, None, None);
+        match &pipeline {
+            Some(pipeline) => {
+                let spool = out.join("spool");
+                if scenario
+                    .actions
+                    .iter()
+                    .any(|action| action.what == scenario::What::FillDisk)
+                {
+                    disk = Some(
+                        SpoolDisk::mount(&spool).map_err(|error| format!("{}: {error}", spool.display()))?,
+                    );
+                }
+                arguments.extend(flag(
+                    "--dest",
+                    format!("kafka:127.0.0.1:{}", pipeline.port("kafka")?),
+                ));
+                arguments.extend(flag("--spool-dir", spool.display().to_string()));
+                let clickhouse = format!("http://127.0.0.1:{}", pipeline.port("clickhouse")?);
+                reconciler = Some(Reconciler::new(&clickhouse, &spool, &out));
+            }
+            None => {
+                // In the place of an output that discards: every row is looked at.
+                let socket = runtime.join("rows.sock");
+                receiver = Some(
+                    Receiver::listen(&socket).map_err(|error| format!("{}: {error}", socket.display()))?,
+                );
+                arguments.extend(flag("--dest", format!("unix:{}", socket.display())));
+                arguments.extend(flag("--marshal", "protobufList".to_owned()));
+            }
+        }
+        let frequency = scenario.daemon.frequency.0;
+        let has_churn = scenario
+            .loads
+            .iter()
+            .any(|load| matches!(load, Load::Churn { .. }));
+        let discovery =
+            (has_churn && receiver.is_some()).then(|| Discovery::new(&events, &namespaces, frequency));
+        let mut supervisor = Supervisor::new(Options {
+            program: program.to_owned(),
+            arguments: arguments.clone(),
+            environment: Vec::new(),
+            folder: out,
+        })?;
+        supervisor.start()?;
+        let mut setup = Setup {
+            watcher: Watcher::open(Source::Supervisor(supervisor), &metrics_address),
+            daemon: Daemon::new(program.to_owned(), arguments),
+            metrics_address,
+            reconciler,
+            reconcile_every: scenario
+                .pipeline
+                .as_ref()
+                .map(|pipeline| pipeline.reconcile_every.0),
+            next_reconcile: scenario
+                .pipeline
+                .as_ref()
+                .map_or(Duration::MAX, |pipeline| pipeline.reconcile_every.0),
+            pipeline,
+            disk,
+            receiver,
+            discovery,
+            actions: Actions::new(&scenario.actions),
+            loads,
+            stored_rows: None,
+            last: None,
+            runtime,
+        };
+        setup.wait_for_first_poll()?;
+        Ok(setup)
+    }
+
+    fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.metrics_address)
+    }
+
+    fn wait_for_first_poll(&mut self) -> Result<(), String> {
+        let until = Instant::now() + FIRST_POLL_TIMEOUT;
+        loop {
+            let (sample, _) = self.watcher.sample();
+            let polls = sample
+                .metrics
+                .and_then(|metrics| metrics.get("xtcp2_polls_total").copied());
+            if polls.is_some_and(|polls| polls >= 1.0) {
+                return Ok(());
+            }
+            if Instant::now() > until || self.watcher.source().pid().is_none() {
+                return Err(
+                    "the daemon made no poll: its log is daemon.log in the folder of the run".to_owned(),
+                );
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The measured part begins now.
+    pub fn begin(&mut self) {
+        self.watcher.begin();
+        if let Some(discovery) = &mut self.discovery {
+            discovery.begins(now_ns());
+        }
+    }
+
+    /// What a turn of the loop does and sees.
+    ///
+    /// # Errors
+    /// When an action cannot be done: the run is not what the scenario says any more.
+    pub fn turn(&mut self, elapsed: Duration) -> Result<(Sample, Vec<Event>), String> {
+        let acted = self.act(elapsed)?;
+        let mut events: Vec<Event> = acted.into_iter().map(|what| event(elapsed, what)).collect();
+        if let Some(found) = self.reconciler.as_mut().and_then(Reconciler::finished) {
+            self.stored_rows = Some(found.stored());
+            events.push(event(elapsed, found.event(false)));
+        }
+        if elapsed >= self.next_reconcile
+            && let Some(reconciler) = &mut self.reconciler
+        {
+            self.next_reconcile += self.reconcile_every.unwrap_or(Duration::MAX);
+            let url = format!("http://{}/metrics", self.metrics_address);
+            reconciler.begin(&["--metrics", &url, "--settle", "20s"])?;
+        }
+        let (mut sample, seen) = self.watcher.sample();
+        let restarted = seen
+            .iter()
+            .any(|event| matches!(event.what, What::DaemonStarted { .. }));
+        if let Some(discovery) = &mut self.discovery {
+            if restarted {
+                discovery.begins(now_ns());
+            }
+            if let Some(receiver) = &self.receiver {
+                let verdicts = discovery.verdicts(receiver, now_ns());
+                events.extend(verdicts.into_iter().map(|what| event(elapsed, what)));
+            }
+        }
+        events.extend(seen);
+        sample.load = self.loads.sum();
+        sample.stored_rows = self.stored_rows;
+        self.last = Some(sample.clone());
+        Ok((sample, events))
+    }
+
+    fn act(&mut self, elapsed: Duration) -> Result<Vec<What>, String> {
+        let mut on = On {
+            source: self.watcher.source(),
+            daemon: &mut self.daemon,
+            pipeline: self.pipeline.as_ref(),
+            disk: self.disk.as_mut(),
+        };
+        self.actions.tick(elapsed, &mut on)
+    }
+
+    /// Heals what is away, ends the daemon, and compares for the last time.
+    pub fn finish(&mut self, scenario: &Scenario) -> Vec<Event> {
+        let elapsed = self.watcher.elapsed();
+        if let Err(error) = self.heal() {
+            log::error!("{error}");
+        }
+        let rows = self.metric("xtcp2_rows_total");
+        let (_, mut events) = self.watcher.sample();
+        if let Source::Supervisor(supervisor) = self.watcher.source()
+            && let Err(error) = supervisor.stop(Signal::SIGTERM, END_TIMEOUT)
+        {
+            log::error!("{error}");
+        }
+        let ended = self.watcher.source().events();
+        events.extend(ended.into_iter().map(|what| event(elapsed, what)));
+        if scenario.gates.reconciled
+            && let Some(what) = self.last_reconciliation(rows)
+        {
+            events.push(event(elapsed, what));
+        }
+        events
+    }
+
+    fn last_reconciliation(&mut self, rows_of_last_instance: Option<f64>) -> Option<What> {
+        if let Some(receiver) = &self.receiver {
+            thread::sleep(ARRIVE);
+            return Some(receiver.reconciled(rows_of_last_instance));
+        }
+        let reconciler = self.reconciler.as_mut()?;
+        let wait = |reconciler: &mut Reconciler| {
+            let until = Instant::now() + HEAL_TIMEOUT;
+            loop {
+                let found = reconciler.finished();
+                if found.is_some() || !reconciler.is_under_way() || Instant::now() > until {
+                    return found;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        };
+        // One of the loop may be under way.
+        wait(reconciler);
+        if let Err(error) = reconciler.begin(&["--settle", "120s"]) {
+            log::error!("{error}");
+            return None;
+        }
+        wait(reconciler).map(|found| found.event(true))
+    }
+
+    /// Brings back what an action took away, and waits until nothing waits.
+    fn heal(&mut self) -> Result<(), String> {
+        if let Some(disk) = &mut self.disk {
+            // It may not be full.
+            let _ = disk.empty();
+        }
+        let Some(pipeline) = &self.pipeline else {
+            return Ok(());
+        };
+        if let Some(pid) = pipeline.pid("kafka") {
+            super::signal(pid, Signal::SIGCONT);
+        }
+        for part in ["kafka", "clickhouse", "feeder"] {
+            let status = pipeline
+                .begin(&["start", part])?
+                .wait()
+                .map_err(|error| error.to_string())?;
+            if !status.success() {
+                return Err(format!("start {part}: {status}"));
+            }
+        }
+        let until = Instant::now() + HEAL_TIMEOUT;
+        while Instant::now() < until {
+            let (queued, sockets) = (
+                self.metric("xtcp2_output_queued_rows"),
+                self.metric("xtcp2_sockets"),
+            );
+            // The poll under way always waits a little.
+            if queued
+                .zip(sockets)
+                .is_some_and(|(queued, sockets)| queued <= 2.0 * sockets)
+            {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        Err(format!(
+            "{}: rows still wait after {HEAL_TIMEOUT:?}",
+            self.metrics_url()
+        ))
+    }
+
+    fn metric(&mut self, name: &str) -> Option<f64> {
+        let (sample, _) = self.watcher.sample();
+        sample.metrics?.get(name).copied()
+    }
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        // Mounts are in there until the loads have ended.
+        self.loads = Loads::default();
+        let _ = fs::remove_dir_all(&self.runtime);
+    }
+}
+
+/// A port of the loopback that is free now; the daemon keeps it through its restarts.
+fn free_address() -> Result<String, String> {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address
+        .map(|address| address.to_string())
+        .map_err(|error| format!("a free port: {error}"))
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(now().as_nanos()).unwrap_or(u64::MAX)
+}
