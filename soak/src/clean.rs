@@ -1,7 +1,7 @@
-//! `clean`: removes what loads left that were killed together with their workers, and nothing else.
+//! `clean`: removes what runners and loads left that were killed together with their workers, and nothing else.
 //!
-//! What belongs to a load has its marker in its name, or was written down by it (`load::trace`). A load that
-//! still runs keeps what it has. A process is ended only if both its number and its start are those that were
+//! What belongs to one has its marker in its name, or was written down by it (`load::trace`). One that still
+//! runs keeps what it has. A process is ended only if both its number and its start are those that were
 //! written down, so one that got the number later is safe.
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         engine,
         trace::{self, Made, Marker, ProcessId, STATES},
     },
+    run::pipeline,
 };
 use nix::{
     mount::{MntFlags, umount2},
@@ -31,9 +32,9 @@ use std::{
 /// The command.
 pub const COMMAND: Command = Command {
     name: "clean",
-    doc: "removes what killed loads left: processes, containers, mounts, files",
-    long_doc: "Ends recorded processes, unmounts and removes what has the name of a load that is not there any \
-               more, and says what it did. Loads that run are left alone. A second time it has nothing to do.\n\n\
+    doc: "removes what killed runs and loads left: processes, containers, mounts, files",
+    long_doc: "Ends recorded processes, unmounts and removes what has the name of a run or a load that is not \
+               there any more, and says what it did. Those that run are left alone. A second time it has nothing to do.\n\n\
                Exit status: 0 when nothing is left; 2 when something could not be removed.",
     words: "",
     flags: &[Flag {
@@ -45,7 +46,7 @@ pub const COMMAND: Command = Command {
     run,
 };
 
-/// Workers whose parent was killed take away what they made, if they are let.
+/// Loads and workers whose parent was killed take away what they made, if they are let.
 const WORKERS_END_MAX: Duration = Duration::from_secs(3);
 /// A dockerd that is told to end ends its containers first.
 const DOCKERD_END_MAX: Duration = Duration::from_secs(20);
@@ -67,7 +68,7 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     let mut problems = 0;
     for (marker, made) in loads {
         if marker.0.is_alive() {
-            println!("load {marker}: runs, left alone");
+            println!("{marker}: runs, left alone");
             continue;
         }
         let mode = match given.has("dry-run") {
@@ -171,6 +172,16 @@ impl Sweep {
         })
     }
 
+    /// Its control groups, but for what a record that was tampered with has.
+    fn own_cgroups(&self) -> Vec<PathBuf> {
+        let own = self.made.iter().filter_map(|made| match made {
+            Made::Cgroup { path } => Some(path),
+            _ => None,
+        });
+        let is_own = |path: &&PathBuf| whose(path) == Some(self.marker) && path.starts_with("/sys/fs/cgroup");
+        own.filter(is_own).cloned().collect()
+    }
+
     /// Processes first, since they hold what comes after. Returns how many things stay.
     fn all(mut self) -> Result<u32, String> {
         self.engines();
@@ -191,16 +202,16 @@ impl Sweep {
     fn act(&mut self, what: &str, act: impl FnOnce() -> io::Result<()>) {
         let marker = self.marker;
         if self.mode == Mode::Say {
-            return println!("load {marker}: would {what}");
+            return println!("{marker}: would {what}");
         }
         match act() {
-            Ok(()) if self.mode == Mode::DoAndSay => println!("load {marker}: {what}"),
+            Ok(()) if self.mode == Mode::DoAndSay => println!("{marker}: {what}"),
             Ok(()) => {}
             // It went by itself.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 self.problems += 1;
-                eprintln!("load {marker}: {what}: {error}");
+                eprintln!("{marker}: {what}: {error}");
             }
         }
     }
@@ -235,9 +246,13 @@ impl Sweep {
             let found = trace::processes_of_container(id).into_iter();
             found.map(move |process| (role.clone(), process))
         });
+        let of_pipelines = self.made.iter().flat_map(|made| match made {
+            Made::Pipeline { path } => pipeline::processes(path),
+            _ => Vec::new(),
+        });
         // A worker sweeps for itself when its parent was killed.
         let own = i32::try_from(process::id()).unwrap_or_default();
-        let all = noted.chain(of_containers);
+        let all = noted.chain(of_containers).chain(of_pipelines);
         all.filter(|(_, process)| process.pid != own && process.is_alive())
             .collect()
     }
@@ -247,7 +262,9 @@ impl Sweep {
             living.into_iter().filter(|(role, _)| role == wanted).collect()
         };
         if self.mode != Mode::Say {
-            wait_for_end(of_role(self.living(), "worker"), WORKERS_END_MAX);
+            for role in ["load", "worker"] {
+                wait_for_end(of_role(self.living(), role), WORKERS_END_MAX);
+            }
             let engine = of_role(self.living(), "dockerd");
             self.signal(&engine, Signal::SIGTERM);
             wait_for_end(engine, DOCKERD_END_MAX);
@@ -335,6 +352,9 @@ impl Sweep {
         for id in self.containers.clone() {
             self.cgroups(&[format!("docker/{id}"), format!("system.slice/docker-{id}.scope")])?;
         }
+        for group in self.own_cgroups() {
+            self.remove_cgroup(&group);
+        }
         let folders: Vec<PathBuf> = self.engine_folders().cloned().collect();
         // Another engine may have come meanwhile, and use them.
         if !folders.is_empty() && !is_engine_there() {
@@ -368,15 +388,19 @@ impl Sweep {
         let mounts = mounts()?;
         for root in mounts.iter().filter(|mount| mount.starts_with("/sys/fs/cgroup")) {
             for path in names.iter().map(|name| root.join(name)) {
-                // One that holds other groups is somebody's.
-                let holds_group = |entry: fs::DirEntry| entry.path().is_dir();
-                let is_free = |entries: fs::ReadDir| !entries.flatten().any(holds_group);
-                if fs::read_dir(&path).is_ok_and(is_free) {
-                    self.act(&format!("remove {}", path.display()), || fs::remove_dir(&path));
-                }
+                self.remove_cgroup(&path);
             }
         }
         Ok(())
+    }
+
+    /// One that holds other groups is somebody's.
+    fn remove_cgroup(&mut self, path: &Path) {
+        let holds_group = |entry: fs::DirEntry| entry.path().is_dir();
+        let is_free = |entries: fs::ReadDir| !entries.flatten().any(holds_group);
+        if fs::read_dir(path).is_ok_and(is_free) {
+            self.act(&format!("remove {}", path.display()), || fs::remove_dir(path));
+        }
     }
 }
 

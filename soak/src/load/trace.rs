@@ -1,4 +1,4 @@
-//! What a load leaves behind for `clean` to find: names that say whose something is, and a file in
+//! What a load or a runner leaves behind for `clean` to find: names that say whose something is, and a file in
 //! [`STATES`] with what has no name of ours. Each line there is written before, or as soon as, the thing is
 //! there.
 
@@ -12,7 +12,7 @@ use std::{
     str::FromStr,
 };
 
-/// One file for each load, named by its marker.
+/// One file for each load and each runner, named by its marker.
 pub const STATES: &str = "/run/xtcp2-soak";
 /// What all our names begin with.
 pub const PREFIX: &str = "soak-";
@@ -154,7 +154,7 @@ pub enum Made {
         /// Absolute.
         path: PathBuf,
     },
-    /// A process: worker, dockerd or its containerd. Shims and what runs in containers have the id of the
+    /// A process: worker, dockerd or its containerd, a runner's load or daemon. Shims and what runs in containers have the id of the
     /// container in their names.
     Process {
         /// What it is, for people.
@@ -170,6 +170,16 @@ pub enum Made {
     },
     /// One of [`super::engine::FOLDERS`], made by an engine of our own.
     EngineFolder {
+        /// Absolute.
+        path: PathBuf,
+    },
+    /// A control group that a runner made for its daemon.
+    Cgroup {
+        /// Absolute.
+        path: PathBuf,
+    },
+    /// A folder of scripts/pipeline, with what it started.
+    Pipeline {
         /// Absolute.
         path: PathBuf,
     },

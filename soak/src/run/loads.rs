@@ -69,6 +69,7 @@ impl Loads {
                 .stderr(File::create(&log).map_err(failed)?)
                 .spawn()
                 .map_err(failed)?;
+            super::note_process("load", child.id().cast_signed())?;
             let said = Arc::new(Mutex::new(Said::default()));
             if let Some(stdout) = child.stdout.take() {
                 let said = Arc::clone(&said);
@@ -146,7 +147,10 @@ impl Drop for Loads {
     /// Tells each to take everything away, and waits for it.
     fn drop(&mut self) {
         for process in &self.processes {
-            super::signal(process.child.id(), nix::sys::signal::Signal::SIGTERM);
+            super::signal(
+                process.child.id().cast_signed(),
+                nix::sys::signal::Signal::SIGTERM,
+            );
         }
         let until = Instant::now() + END_TIMEOUT;
         for process in &mut self.processes {

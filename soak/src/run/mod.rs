@@ -8,7 +8,7 @@ mod daemon;
 mod discovery;
 mod folder;
 mod loads;
-mod pipeline;
+pub mod pipeline;
 mod progress;
 mod receiver;
 mod reconciler;
@@ -16,8 +16,10 @@ mod setup;
 mod spool_disk;
 
 use crate::{
+    clean,
     cli::{Command, Flag, Given},
     gates::{self, Judge, Status, Verdict},
+    load::trace::{self, Made, Marker, ProcessId},
     record::{Event, What},
     report::{self, Environment},
     scenario::{self, Scenario, read, validate},
@@ -101,7 +103,7 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("expected to be root: network namespaces, mounts and a cgroup are made".to_owned());
     }
-    let path = read::Folder::find(given.path("scenarios"))?.path_of(name)?;
+    let path = scenario::path_of(given, name)?;
     let text = read::text(&path)?;
     let mut scenario = read::parse(&path, &text)?;
     if let Some(problem) = validate(&scenario).first() {
@@ -135,32 +137,50 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     };
     let stop = stop_on_signals()?;
     let script = given.path("pipeline").unwrap_or_default();
-    let mut folder = folder::Folder::create(&out, &text)?;
-    let mut setup = Setup::new(&scenario, &out, &program, &script)?;
-    let mut judge = Judge::new(&scenario);
+    let folder = folder::Folder::create(&out, &text)?;
+    let command = format!(
+        "xtcp2-soak run {name} --duration {} --warm-up {}",
+        scenario.duration, scenario.warm_up
+    );
+    let result = Setup::new(&scenario, &out, &program, &script)
+        .and_then(|setup| judged(&scenario, setup, folder, &out, &name, command, &stop));
+    // Also of what did not start.
+    let left = clean::after(Marker::own()?);
+    let status = result?;
+    left.map(|()| status)
+}
+
+/// The run itself, from the first sample to the report.
+fn judged(
+    scenario: &Scenario,
+    mut setup: Setup,
+    mut folder: folder::Folder,
+    out: &Path,
+    name: &str,
+    command: String,
+    stop: &AtomicBool,
+) -> Result<ExitCode, String> {
+    let mut judge = Judge::new(scenario);
     let started_unix_ms = millis(now());
-    let outcome = measure(&scenario, &mut setup, &mut judge, &mut folder, &stop);
+    let outcome = measure(scenario, &mut setup, &mut judge, &mut folder, stop);
     let ended_early = outcome.unwrap_or_else(Some);
     let ended_unix_ms = millis(now());
-    for event in setup.finish(&scenario) {
+    for event in setup.finish(scenario) {
         write(&mut folder, &mut judge, &event)?;
     }
     drop(setup);
     let verdicts = judge.verdicts();
     let run = report::Run {
-        scenario: name.clone(),
+        scenario: name.to_owned(),
         target: "host".to_owned(),
-        command: format!(
-            "xtcp2-soak run {name} --duration {} --warm-up {}",
-            scenario.duration, scenario.warm_up
-        ),
+        command,
         started_unix_ms,
         ended_unix_ms,
         ended_early: ended_early.clone(),
         environment: Environment::here(),
     };
-    report::write(&out, &scenario, &run, &verdicts).map_err(|error| format!("{}: {error}", out.display()))?;
-    print(&verdicts, ended_early.as_deref(), &out);
+    report::write(out, scenario, &run, &verdicts).map_err(|error| format!("{}: {error}", out.display()))?;
+    print(&verdicts, ended_early.as_deref(), out);
     Ok(ExitCode::from(gates::exit_status(gates::overall(&verdicts))))
 }
 
@@ -246,11 +266,19 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
     Ok(stop)
 }
 
-fn signal(pid: u32, signal: Signal) {
-    if let Ok(pid) = i32::try_from(pid) {
-        // One that has ended needs none.
-        let _ = kill(Pid::from_raw(pid), signal);
-    }
+fn signal(pid: i32, signal: Signal) {
+    // One that has ended needs none.
+    let _ = kill(Pid::from_raw(pid), signal);
+}
+
+/// Writes down for `clean` that a process was started.
+fn note_process(role: &str, pid: i32) -> Result<(), String> {
+    // One that has ended by now leaves nothing.
+    let Some(process) = ProcessId::of(pid) else {
+        return Ok(());
+    };
+    let role = role.to_owned();
+    trace::note(Marker::own()?, &Made::Process { role, process })
 }
 
 fn beside(program: &str) -> Result<PathBuf, String> {

@@ -1,6 +1,7 @@
 //! Kafka, ClickHouse and the feeder, by scripts/pipeline; what is done to them takes seconds, so it is done
 //! by processes that the runner looks after.
 
+use crate::load::trace::{self, Made, Marker, ProcessId};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -16,12 +17,34 @@ pub const SCRIPT: &str = "scripts/pipeline";
 #[derive(Debug, Deserialize)]
 struct State {
     ports: BTreeMap<String, u16>,
-    processes: BTreeMap<String, Known>,
+    processes: BTreeMap<String, Option<Known>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Known {
-    pid: u32,
+    pid: i32,
+    /// In clock ticks since boot.
+    started: Option<u64>,
+}
+
+fn state(folder: &Path) -> Result<State, String> {
+    let path = folder.join("state.json");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What a pipeline has started, by the state in its folder: name and process. Nothing without a state.
+pub fn processes(folder: &Path) -> Vec<(String, ProcessId)> {
+    let Ok(state) = state(folder) else {
+        return Vec::new();
+    };
+    let known = state.processes.into_iter();
+    let process = |(name, known): (String, Option<Known>)| {
+        let Known { pid, started } = known?;
+        let start_ticks = started?;
+        Some((name, ProcessId { pid, start_ticks }))
+    };
+    known.filter_map(process).collect()
 }
 
 /// A running pipeline; ends with this value.
@@ -49,6 +72,8 @@ impl Pipeline {
             folder: folder.to_owned(),
             log: folder.with_extension("log"),
         };
+        let path = std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        trace::note(Marker::own()?, &Made::Pipeline { path })?;
         let binaries = binaries.display().to_string();
         let mut up = pipeline.begin(&["up", "--binaries", &binaries])?;
         let status = up.wait().map_err(|error| error.to_string())?;
@@ -81,18 +106,12 @@ impl Pipeline {
         command.spawn().map_err(failed)
     }
 
-    fn state(&self) -> Result<State, String> {
-        let path = self.folder.join("state.json");
-        let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
-    }
-
     /// Port of `kafka`, `clickhouse` or `feeder`.
     ///
     /// # Errors
     /// When the state of the pipeline cannot be read.
     pub fn port(&self, part: &str) -> Result<u16, String> {
-        let ports = self.state()?.ports;
+        let ports = state(&self.folder)?.ports;
         ports
             .get(part)
             .copied()
@@ -100,8 +119,10 @@ impl Pipeline {
     }
 
     /// The process of a part, if it runs.
-    pub fn pid(&self, part: &str) -> Option<u32> {
-        Some(self.state().ok()?.processes.get(part)?.pid)
+    pub fn pid(&self, part: &str) -> Option<i32> {
+        let mut known = processes(&self.folder).into_iter();
+        let (_, process) = known.find(|(name, process)| name == part && process.is_alive())?;
+        Some(process.pid)
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     spool_disk::SpoolDisk,
 };
 use crate::{
+    load::trace::{self, Made, Marker, STATES},
     record::{Event, Sample, What},
     scenario::{self, Load, Scenario},
     watch::{
@@ -25,13 +26,11 @@ use nix::sys::signal::Signal;
 use std::{
     fs,
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-/// Namespaces and sockets of a run: on a tmpfs, which a restart of the machine empties.
-const RUNTIME: &str = "/run/xtcp2-soak";
 /// From the start of the daemon to its first complete poll.
 const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is left of outages at the end: a broker's start, and a backlog.
@@ -56,8 +55,6 @@ pub struct Setup {
     actions: Actions,
     loads: Loads,
     stored_rows: Option<u64>,
-    last: Option<Sample>,
-    runtime: PathBuf,
 }
 
 impl Setup {
@@ -66,7 +63,14 @@ impl Setup {
     /// # Errors
     /// When something does not start: then there is nothing to judge.
     pub fn new(scenario: &Scenario, out: &Path, program: &Path, script: &Path) -> Result<Setup, String> {
-        let runtime = Path::new(RUNTIME).join(format!("run-{}", std::process::id()));
+        let marker = Marker::own()?;
+        let runtime = Path::new(STATES).join(marker.name(0));
+        trace::note(
+            marker,
+            &Made::Temporary {
+                path: runtime.clone(),
+            },
+        )?;
         let namespaces = runtime.join("ns");
         fs::create_dir_all(&namespaces).map_err(|error| format!("{}: {error}", namespaces.display()))?;
         let out = fs::canonicalize(out).map_err(|error| format!("{}: {error}", out.display()))?;
@@ -132,7 +136,11 @@ impl Setup {
             environment: Vec::new(),
             folder: out,
         })?;
-        supervisor.start()?;
+        if let Some(path) = supervisor.cgroup() {
+            let path = path.to_owned();
+            trace::note(marker, &Made::Cgroup { path })?;
+        }
+        super::note_process("daemon", supervisor.start()?)?;
         let mut setup = Setup {
             watcher: Watcher::open(Source::Supervisor(supervisor), &metrics_address),
             daemon: Daemon::new(program.to_owned(), arguments),
@@ -153,8 +161,6 @@ impl Setup {
             actions: Actions::new(&scenario.actions),
             loads,
             stored_rows: None,
-            last: None,
-            runtime,
         };
         setup.wait_for_first_poll()?;
         Ok(setup)
@@ -222,10 +228,14 @@ impl Setup {
                 events.extend(verdicts.into_iter().map(|what| event(elapsed, what)));
             }
         }
+        for seen in &seen {
+            if let What::DaemonStarted { pid, .. } = seen.what {
+                super::note_process("daemon", pid)?;
+            }
+        }
         events.extend(seen);
         sample.load = self.loads.sum();
         sample.stored_rows = self.stored_rows;
-        self.last = Some(sample.clone());
         Ok((sample, events))
     }
 
@@ -332,14 +342,6 @@ impl Setup {
     fn metric(&mut self, name: &str) -> Option<f64> {
         let (sample, _) = self.watcher.sample();
         sample.metrics?.get(name).copied()
-    }
-}
-
-impl Drop for Setup {
-    fn drop(&mut self) {
-        // Mounts are in there until the loads have ended.
-        self.loads = Loads::default();
-        let _ = fs::remove_dir_all(&self.runtime);
     }
 }
 

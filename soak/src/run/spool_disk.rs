@@ -1,5 +1,6 @@
 //! A small file system for the spool, that can be filled.
 
+use crate::load::trace::{self, Made, Marker};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::{
     fs::{self, File},
@@ -24,6 +25,11 @@ impl SpoolDisk {
     /// Without CAP_SYS_ADMIN.
     pub fn mount(path: &Path) -> io::Result<SpoolDisk> {
         fs::create_dir_all(path)?;
+        let made = Made::File {
+            path: path.to_owned(),
+        };
+        let own = Marker::own().map_err(io::Error::other)?;
+        trace::note(own, &made).map_err(io::Error::other)?;
         let tmpfs = Some("tmpfs");
         mount(tmpfs, path, tmpfs, MsFlags::empty(), Some(SIZE))?;
         Ok(SpoolDisk {

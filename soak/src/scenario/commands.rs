@@ -95,8 +95,11 @@ fn show(given: &Given) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A path needs no folder of scenarios.
-fn path_of(given: &Given, name: &str) -> Result<std::path::PathBuf, String> {
+/// The file of a scenario, by its name or its path. A path needs no folder of scenarios.
+///
+/// # Errors
+/// When no scenario has that name.
+pub fn path_of(given: &Given, name: &str) -> Result<std::path::PathBuf, String> {
     if name.contains('/') || name.ends_with(".toml") {
         return Ok(name.into());
     }

@@ -130,7 +130,7 @@ pub const GATES: [Gate; 16] = [
     },
     Gate {
         key: "error_lines_max",
-        meaning: "log lines at error or above that no action explains",
+        meaning: "log lines at error or above that no outage explains",
         cannot_judge: "the log was not watched",
         threshold: |gates| gates.error_lines_max.map(|max| format!("at most {max}")),
     },

@@ -7,7 +7,7 @@ pub(crate) mod gates;
 pub mod read;
 mod validate;
 
-pub use commands::{CHECK, LIST, SCENARIOS, SHOW};
+pub use commands::{CHECK, LIST, SCENARIOS, SHOW, path_of};
 pub use explain::needs;
 pub use read::{Folder, file};
 pub use validate::{Problem, validate};
@@ -210,7 +210,7 @@ pub struct Gates {
     pub reconciled: bool,
     /// CPU of the daemon after the warm-up.
     pub cpu_percent_max: Option<f64>,
-    /// Log lines at error or above that no action explains.
+    /// Log lines at error or above that no outage explains.
     pub error_lines_max: Option<u32>,
     /// The load really happened: of what the scenario asks for (events, sockets, bytes, containers), so
     /// much was there.

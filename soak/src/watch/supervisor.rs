@@ -2,7 +2,10 @@
 //! waitpid, started again when it fails. A crash loop then looks like one, and the run goes on.
 
 use super::{cgroup, process};
-use crate::record::{Watched, What};
+use crate::{
+    load::trace::Marker,
+    record::{Watched, What},
+};
 use nix::{
     errno::Errno,
     sys::signal::{self, Signal},
@@ -72,11 +75,8 @@ impl Supervisor {
         let log = File::options().create(true).append(true).open(&path);
         let log = log.map_err(|error| format!("{}: {error}", path.display()))?;
         let mut events = Vec::new();
-        let cgroup = cgroup::Own::make(&format!(
-            "xtcp2-soak-{}-{:x}",
-            std::process::id(),
-            nonce(&options.folder)
-        ));
+        // The name says whose it is, so that `clean` finds it.
+        let cgroup = cgroup::Own::make(&Marker::own()?.name(nonce(&options.folder)));
         if let Err(why) = &cgroup {
             events.push(What::NotWatched {
                 what: Watched::TasksPeak,

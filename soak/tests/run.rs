@@ -1,0 +1,246 @@
+//! `run`, as it is started: a verdict at the end, also at one that comes early, and nothing left behind,
+//! also of a runner that was killed.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+#[path = "common/load.rs"]
+#[allow(dead_code, reason = "shared with the tests of loads")]
+mod load;
+#[path = "common/running.rs"]
+mod running;
+
+use load::{clean, is_gone, wait_until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use running::Running;
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use tempfile::TempDir;
+use xtcp2_soak::load::trace::{self, Made, Marker, ProcessId};
+
+const SCENARIO: &str = r#"
+title = "A short one"
+description = "What a run does, not what the daemon is worth."
+duration = "10m"
+warm_up = "2s"
+[machine]
+cpus = 2
+memory_mib = 2048
+[ports]
+admin = 9088
+[daemon]
+flags = ["--dest", "null", "--poll-jitter-pct", "0", "--proc-scan-every", "0s"]
+frequency = "1s"
+[[load]]
+kind = "sockets"
+namespaces = 3
+sockets = 4
+[[load]]
+kind = "churn"
+events_per_second = 4.0
+namespaces = 10
+sockets = 2
+[gates]
+restarts_max = 0
+threads_max = 1
+rows_per_poll_min = 12
+every_lasting_namespace_is_polled = true
+counters_only_grow = true
+load_percent_min = 20.0
+"#;
+
+/// A run of it, and its folder.
+struct Run {
+    process: Running,
+    temporary: TempDir,
+}
+
+impl Run {
+    /// None where it cannot run, which is said.
+    fn start(test: &str, duration: &str) -> Option<Run> {
+        let tests = std::env::current_exe().unwrap();
+        let daemon = tests.ancestors().nth(2).unwrap().join("xtcp2");
+        if !nix::unistd::geteuid().is_root() || !daemon.exists() {
+            eprintln!("{test}: skipped, needs root and {}", daemon.display());
+            return None;
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let scenario = temporary.path().join("short.toml");
+        fs::write(&scenario, SCENARIO).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"))
+            .arg("run")
+            .arg(&scenario)
+            .args(["--duration", duration, "--out"])
+            .arg(temporary.path().join("out"))
+            .arg("--daemon")
+            .arg(&daemon)
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(temporary.path().join("said")).unwrap())
+            .spawn()
+            .unwrap();
+        Some(Run {
+            process: Running(process),
+            temporary,
+        })
+    }
+
+    fn out(&self) -> PathBuf {
+        self.temporary.path().join("out")
+    }
+
+    fn pid(&self) -> i32 {
+        self.process.0.id().cast_signed()
+    }
+
+    fn wait_for_samples(&self, count: usize) {
+        wait_until("samples", || {
+            let samples = fs::read_to_string(self.out().join("samples.jsonl"));
+            samples.is_ok_and(|samples| samples.lines().count() >= count)
+        });
+    }
+
+    /// What it wrote down for `clean`.
+    fn made(&self) -> Vec<Made> {
+        let marker = Marker(ProcessId::of(self.pid()).unwrap());
+        let states = trace::states().unwrap().into_iter();
+        let own = states.filter(|(other, _)| *other == marker);
+        own.flat_map(|(_, made)| made).collect()
+    }
+
+    /// Exit status, and what it said.
+    fn end(&mut self) -> (Option<i32>, String) {
+        let status = self.process.0.wait().unwrap();
+        let said = fs::read_to_string(self.temporary.path().join("said")).unwrap();
+        (status.code(), said)
+    }
+
+    fn result(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.out().join("result.json")).unwrap()).unwrap()
+    }
+}
+
+fn assert_nothing_is_left(made: &[Made]) {
+    assert!(
+        made.iter().any(|made| matches!(made, Made::Temporary { .. })),
+        "{made:?}"
+    );
+    for made in made {
+        match made {
+            Made::Process { role, process } => {
+                assert!(is_gone(Pid::from_raw(process.pid)), "{role} {process:?}");
+            }
+            Made::Temporary { path } | Made::Cgroup { path } => {
+                assert!(!path.exists(), "{}", path.display());
+                let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+                assert!(!mounts.contains(path.to_str().unwrap()), "{mounts}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Of one role.
+fn processes(made: &[Made], wanted: &str) -> Vec<Pid> {
+    let found = made.iter().filter_map(|made| match made {
+        Made::Process { role, process } if role == wanted => Some(Pid::from_raw(process.pid)),
+        _ => None,
+    });
+    found.collect()
+}
+
+fn gate<'a>(result: &'a Value, name: &str) -> &'a str {
+    let gates = result["gates"].as_array().unwrap();
+    let gate = gates.iter().find(|gate| gate["name"] == name).unwrap();
+    gate["status"].as_str().unwrap()
+}
+
+#[test]
+fn it_ends_with_a_verdict_and_leaves_nothing() {
+    let Some(mut run) = Run::start("it_ends_with_a_verdict_and_leaves_nothing", "12s") else {
+        return;
+    };
+    run.wait_for_samples(3);
+    let made = run.made();
+    assert_eq!(processes(&made, "load").len(), 2, "{made:?}");
+    let (code, said) = run.end();
+    assert_nothing_is_left(&made);
+    let result = run.result();
+    // What a busy machine cannot show is no failure of the runner.
+    assert!(matches!(code, Some(0 | 2)), "{said}");
+    for name in [
+        "restarts_max",
+        "threads_max",
+        "rows_per_poll_min",
+        "every_lasting_namespace_is_polled",
+    ] {
+        assert_eq!(gate(&result, name), "pass", "{said}");
+    }
+    assert!(said.contains("report.html"), "{said}");
+    assert!(result["ended_early"].is_null());
+    // The verdict is that of the files.
+    let judge = Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"))
+        .arg("judge")
+        .arg(run.out())
+        .output()
+        .unwrap();
+    assert_eq!(judge.status.code(), code);
+}
+
+#[test]
+fn told_to_end_it_judges_what_it_saw() {
+    let Some(mut run) = Run::start("told_to_end_it_judges_what_it_saw", "10m") else {
+        return;
+    };
+    run.wait_for_samples(6);
+    let made = run.made();
+    kill(Pid::from_raw(run.pid()), Signal::SIGINT).unwrap();
+    let (code, said) = run.end();
+    assert_nothing_is_left(&made);
+    assert!(matches!(code, Some(0 | 2)), "{said}");
+    assert!(said.contains("ended early: it was told to end"), "{said}");
+    assert_eq!(run.result()["ended_early"], "it was told to end");
+}
+
+#[test]
+fn a_load_that_dies_or_a_daemon_that_is_killed_fails_it() {
+    let test = "a_load_that_dies_or_a_daemon_that_is_killed_fails_it";
+    for (role, broken) in [("load", "load_percent_min"), ("daemon", "restarts_max")] {
+        let Some(mut run) = Run::start(test, "8s") else {
+            return;
+        };
+        run.wait_for_samples(3);
+        let made = run.made();
+        kill(processes(&made, role)[0], Signal::SIGKILL).unwrap();
+        let (code, said) = run.end();
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(gate(&run.result(), broken), "fail", "{said}");
+        assert_nothing_is_left(&made);
+    }
+}
+
+#[test]
+fn one_that_was_killed_is_judged_and_swept() {
+    let Some(mut run) = Run::start("one_that_was_killed_is_judged_and_swept", "10m") else {
+        return;
+    };
+    run.wait_for_samples(6);
+    let made = run.made();
+    let daemon = processes(&made, "daemon")[0];
+    run.process.0.kill().unwrap();
+    assert_eq!(run.end().0, None);
+    assert!(!is_gone(daemon), "nobody has ended it yet");
+    let judge = |out: &Path| {
+        let mut judge = Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"));
+        judge.arg("judge").arg(out).output().unwrap()
+    };
+    let judged = judge(&run.out());
+    assert!(matches!(judged.status.code(), Some(0 | 2)), "{judged:?}");
+    assert!(clean(&[]).status.success());
+    assert_nothing_is_left(&made);
+}
