@@ -59,11 +59,39 @@ pub struct Judge {
     made: HashMap<(u64, u64), Made>,
     offered: Tally,
     counters_before: Counters,
-    /// What waits, and whether it outlives the process.
-    waiting: BTreeMap<Identity, bool>,
+    /// What waits.
+    waiting: Waiting,
+    /// Messages that the disk refused and that were there at a start all the same: a failed fdatasync may have
+    /// forgotten them, and then a power cut takes them.
+    doubtful: HashSet<Identity>,
     /// By identity, where it is found in `made`.
     keys: HashMap<Identity, (u64, u64)>,
     largest_bytes: usize,
+}
+
+/// Messages in a queue: how often each is there, and whether it outlives the process. One that the disk
+/// refused, and took when it was asked again, may be there twice after a kill.
+#[derive(Debug, Default)]
+struct Waiting(BTreeMap<Identity, (u64, bool)>);
+
+impl Waiting {
+    fn of(queue: &Queue<MortalDisk>) -> Waiting {
+        let mut waiting = Waiting::default();
+        for (identity, is_on_disk) in queue.identities() {
+            waiting.add(identity, is_on_disk);
+        }
+        waiting
+    }
+
+    fn add(&mut self, identity: Identity, is_on_disk: bool) {
+        let (copies, outlives) = self.0.entry(identity).or_default();
+        *copies += 1;
+        *outlives |= is_on_disk;
+    }
+
+    fn copies(&self, identity: &Identity) -> u64 {
+        self.0.get(identity).map_or(0, |(copies, _)| *copies)
+    }
 }
 
 fn plus(tally: Tally, messages: u64, rows: u64, bytes: u64) -> Tally {
@@ -80,14 +108,25 @@ fn sum(one: Tally, other: Tally) -> Tally {
 
 impl Judge {
     /// A daemon starts; what its queue found in the spool is what the one before had left there.
-    pub fn starts(&mut self, instance_id: u64, states: States, queue: &Queue<MortalDisk>) -> Checked {
-        let found: BTreeMap<Identity, bool> = queue.identities().collect();
-        for (identity, _) in self.waiting.iter().filter(|(_, is_on_disk)| **is_on_disk) {
-            hold(found.contains_key(identity), Invariant::SpoolKeeps, || {
+    pub fn starts(
+        &mut self,
+        instance_id: u64,
+        states: States,
+        queue: &Queue<MortalDisk>,
+        power_cut: bool,
+    ) -> Checked {
+        let found = Waiting::of(queue);
+        for (identity, (_, was_on_disk)) in &self.waiting.0 {
+            let is_found = found.copies(identity) > 0;
+            if is_found && !was_on_disk {
+                self.doubtful.insert(*identity);
+            }
+            let may_be_gone = !was_on_disk || power_cut && self.doubtful.contains(identity);
+            hold(is_found || may_be_gone, Invariant::SpoolKeeps, || {
                 format!("{} was on disk and is gone", named(*identity))
             })?;
         }
-        for identity in found.keys() {
+        for identity in found.0.keys() {
             hold(self.keys.contains_key(identity), Invariant::SpoolKeeps, || {
                 format!("{} was never made", named(*identity))
             })?;
@@ -104,6 +143,7 @@ impl Judge {
             counters_before: queue.counters.clone(),
             made: std::mem::take(&mut self.made),
             keys: std::mem::take(&mut self.keys),
+            doubtful: std::mem::take(&mut self.doubtful),
             largest_bytes: self.largest_bytes,
             polls_checked: self.polls_checked,
             rows_checked: self.rows_checked,
@@ -174,7 +214,7 @@ impl Judge {
         self.largest_bytes = self.largest_bytes.max(message.bytes.len());
         let key = (instance_id, message.first_record_counter);
         self.keys.insert(message.identity, key);
-        self.waiting.insert(message.identity, false);
+        self.waiting.add(message.identity, false);
         let made = Made {
             rows: u64::from(message.rows),
             bytes: message.bytes,
@@ -210,15 +250,18 @@ impl Judge {
         hold(taken == accounted, Invariant::BooksBalance, || {
             format!("offered and recovered {taken:?}, delivered, dropped and queued {accounted:?}")
         })?;
-        let now: BTreeMap<Identity, bool> = queue.identities().collect();
+        let now = Waiting::of(queue);
         let mut left = Tally::default();
         let (mut arrived, mut lost) = (0, 0);
-        for identity in self.waiting.keys().filter(|identity| !now.contains_key(identity)) {
-            let made = &self.made[&self.keys[identity]];
-            left = plus(left, 1, made.rows, made.bytes.len() as u64);
-            match made.arrived {
-                true => arrived += 1,
-                false => lost += 1,
+        for (identity, (copies, _)) in &self.waiting.0 {
+            let gone = copies.saturating_sub(now.copies(identity));
+            if gone > 0 {
+                let made = &self.made[&self.keys[identity]];
+                left = plus(left, gone, gone * made.rows, gone * made.bytes.len() as u64);
+                match made.arrived {
+                    true => arrived += gone,
+                    false => lost += gone,
+                }
             }
         }
         let before = &self.counters_before;
@@ -388,12 +431,12 @@ impl Judge {
     /// The daemon is dead: what is to be found by the next one is what was on disk when it was looked at last,
     /// and has not left since.
     pub fn dies(&mut self, queue: &Queue<MortalDisk>) {
-        let now: HashSet<Identity> = queue.identities().map(|(identity, _)| identity).collect();
-        self.waiting.retain(|identity, _| now.contains(identity));
+        let now = Waiting::of(queue);
+        self.waiting.0.retain(|identity, _| now.copies(identity) > 0);
     }
 
     /// Whether everything that was made and is not lost for good is with the receiver.
     pub fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && self.ended.is_none()
+        self.waiting.0.is_empty() && self.ended.is_none()
     }
 }

@@ -182,12 +182,12 @@ impl Machine {
             disk,
             bug,
         };
-        machine.start()?;
+        machine.start(false)?;
         Ok(machine)
     }
 
     /// A daemon starts, after another one perhaps.
-    fn start(&mut self) -> Result<(), Violation> {
+    fn start(&mut self, power_cut: bool) -> Result<(), Violation> {
         self.disk.revive();
         // A record that cannot be read at the start is lost; the spool's own tests have that.
         let faults = self.disk.disk.faults.replace(Faults::default());
@@ -219,7 +219,8 @@ impl Machine {
                 Queue::on_disk(memory_bytes_max, spool, waiting)
             }
         };
-        self.judge.starts(instance_id, settings.poll.states, &queue)?;
+        self.judge
+            .starts(instance_id, settings.poll.states, &queue, power_cut)?;
         self.outlet.queue = queue;
         self.world = Simulated::new(&self.kernel);
         self.pipeline = Pipeline::new(Poll::new(settings.poll), settings.rows(instance_id));
@@ -399,7 +400,7 @@ impl Machine {
         if power_cut {
             self.disk.disk.power_cut();
         }
-        self.start()
+        self.start(power_cut)
     }
 
     /// SIGTERM: as the daemon ends when its time is up.
@@ -422,7 +423,7 @@ impl Machine {
             Invariant::BooksBalance,
             || format!("{left:?} left behind in memory, and not counted"),
         )?;
-        self.start()
+        self.start(false)
     }
 
     /// What the daemon that ends here did.
