@@ -28,6 +28,8 @@ const REQUEST_AT: usize = 16;
 const ID_AT: std::ops::Range<usize> = 24..72;
 /// Cookie of a socket that never was, in replies to nobody's request.
 const NOBODY: u64 = u64::MAX;
+/// Sockets that are put in front of the reader's place at once, at most.
+const SHIFT_MAX: usize = 3;
 /// Families of a dump of both.
 const ANY_FAMILY: u8 = 0;
 
@@ -235,8 +237,9 @@ impl Inbox {
         let count = usize::try_from(kernel.random.between(1, DATAGRAM_SOCKETS_MAX)).unwrap();
         let mut sockets = dump.next(kernel, netns, count);
         let mut is_last = sockets.len() < count;
-        dump.key = sockets.last().map(|socket| mix(socket.cookie)).or(dump.key);
-        dump.repeat_end(kernel, &mut sockets);
+        let key = sockets.last().map(|socket| mix(socket.cookie)).or(dump.key);
+        dump.repeat_end(kernel, netns, &mut sockets);
+        dump.key = key;
         dump.mistake(kernel, &mut sockets);
         let mut messages: Vec<Vec<u8>> = sockets.iter().map(|socket| dump.reply(socket, 0)).collect();
         if is_last && (messages.is_empty() || kernel.random.happens(500)) {
@@ -269,14 +272,29 @@ impl Dump {
     }
 
     /// Sockets that were put in front of the reader's place in a hash chain shift it: the end of a datagram
-    /// comes again.
-    fn repeat_end(&self, kernel: &mut Kernel, sockets: &mut Vec<Socket>) {
-        if self.told.is_empty() || kernel.calm || !kernel.random.happens(50) {
+    /// comes again, and before it some of those that are new.
+    fn repeat_end(&self, kernel: &mut Kernel, netns: u64, sockets: &mut Vec<Socket>) {
+        let (Some(key), false) = (self.key, kernel.calm) else {
+            return;
+        };
+        if self.told.is_empty() || !kernel.random.happens(100) {
             return;
         }
-        let count = kernel.random.index(3.min(self.told.len())) + 1;
-        let end = self.told[self.told.len() - count..].to_vec();
-        sockets.splice(0..0, end);
+        let count = kernel.random.index(SHIFT_MAX.min(self.told.len())) + 1;
+        let passed = kernel.namespaces[&netns].sockets.range(..=key);
+        let is_new = |socket: &&Socket| {
+            (self.family == ANY_FAMILY || socket.family == self.family)
+                && self.states >> socket.state & 1 == 1
+                && self.told.iter().all(|told| told.cookie != socket.cookie)
+        };
+        let mut shifted: Vec<Socket> = passed
+            .map(|(_, socket)| socket)
+            .filter(is_new)
+            .copied()
+            .take(SHIFT_MAX)
+            .collect();
+        shifted.extend(&self.told[self.told.len() - count..]);
+        sockets.splice(0..0, shifted);
     }
 
     /// Planted bugs of whoever reads the replies.

@@ -383,7 +383,9 @@ impl Judge {
         let mut seen = HashSet::with_capacity(rows.len());
         for row in &rows {
             hold(seen.insert(row.cookie), Invariant::NoSecondRow, || {
-                format!("poll {poll}: socket {} again", row.cookie)
+                let (cookie, rows) = (row.cookie, rows.iter().filter(|other| other.cookie == row.cookie));
+                let rows: Vec<&Row> = rows.collect();
+                format!("poll {poll}: socket {cookie} again, {:?}: {rows:?}", kernel.lives.get(&cookie))
             })?;
             let life = kernel.lives.get(&row.cookie);
             let is_true = life.is_some_and(|life| {
