@@ -172,7 +172,10 @@ impl<D: Disk> Queue<D> {
             entry.held.save(spool).ok()?;
             self.in_memory_bytes -= bytes;
             self.cached_bytes += bytes;
-            self.uncache(ticket);
+            // The front may be half out: whoever sends it needs the other half.
+            if self.front_ticket() != Some(ticket) {
+                self.uncache(ticket);
+            }
         }
         let bytes: Vec<usize> = messages.iter().map(|message| message.bytes.len()).collect();
         self.make_room(&bytes);

@@ -21,6 +21,7 @@ mod outcome;
 mod outlet;
 mod random;
 mod receiver;
+mod regressions;
 mod row;
 #[allow(dead_code, reason = "each test uses a part")]
 #[path = "../common/simulated.rs"]

@@ -10,6 +10,8 @@ use xtcp2::output::{Backoff, DropReason, Queue, Ticket, Transmission};
 
 /// Between two turns of a receiver that takes something.
 const TURN: Duration = Duration::from_millis(3);
+/// Between two attempts of a client of a broker that is away.
+const RETRY: Duration = Duration::from_millis(250);
 const MOOD_MS_MAX: u64 = 20_000;
 /// Messages that one receiver has in hand at most.
 const IN_FLIGHT_MAX: u64 = 8;
@@ -309,6 +311,11 @@ impl Broker {
             });
             queue.begun(ticket);
         }
-        TURN
+        let next = self.in_flight.iter().map(|in_flight| in_flight.due).min();
+        match next {
+            Some(due) => due.saturating_sub(now),
+            None if mood == Mood::Away => RETRY,
+            None => TURN,
+        }
     }
 }
