@@ -229,7 +229,6 @@ impl Dump {
         match errno {
             libc::EINTR | libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => self.repeat(scratch),
             _ => {
-                scratch.counters.incomplete += 1;
                 log::warn!(
                     "dump of a namespace failed: {}",
                     io::Error::from_raw_os_error(errno)
@@ -242,7 +241,6 @@ impl Dump {
     /// Makes the dump again, without a second row for what was read already.
     fn repeat(&mut self, scratch: &mut Scratch) -> Step {
         if self.attempt == DUMP_ATTEMPTS_MAX {
-            scratch.counters.incomplete += 1;
             return Step::Done;
         }
         self.attempt += 1;

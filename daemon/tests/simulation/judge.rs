@@ -71,8 +71,7 @@ pub struct Judge {
     largest_bytes: usize,
 }
 
-/// Messages in a queue: how often each is there, and whether it outlives the process. One that the disk
-/// refused, and took when it was asked again, may be there twice after a kill.
+/// Messages in a queue: how often each is there, and whether it outlives the process.
 #[derive(Debug, Default)]
 struct Waiting(BTreeMap<Identity, (u64, bool)>);
 
@@ -128,9 +127,10 @@ impl Judge {
                 format!("{} was on disk and is gone", named(*identity))
             })?;
         }
-        for identity in found.0.keys() {
-            hold(self.keys.contains_key(identity), Invariant::SpoolKeeps, || {
-                format!("{} was never made", named(*identity))
+        for (identity, (copies, _)) in &found.0 {
+            let is_known = self.keys.contains_key(identity);
+            hold(is_known && *copies == 1, Invariant::SpoolKeeps, || {
+                format!("{} is there {copies} times, made: {is_known}", named(*identity))
             })?;
         }
         let recovered = queue.counters.recovered;
@@ -341,9 +341,9 @@ impl Judge {
         let before = std::mem::replace(&mut self.reads_before, reads);
         let not_read = reads.incomplete + reads.timed_out - before.incomplete - before.timed_out;
         hold(
-            not_read <= kernel.faults,
+            not_read <= kernel.faulted.len() as u64,
             Invariant::NoFalseAlarm,
-            || format!("{not_read} namespaces counted as not read to the end, {} faults", kernel.faults),
+            || format!("{not_read} namespaces counted as not read to the end, faults in {:?}", kernel.faulted),
         )?;
         let began = kernel.poll_began;
         let states = self.states.unwrap_or(States::ALL);

@@ -142,8 +142,6 @@ pub struct Kernel {
     pub failed_visits: BTreeSet<u64>,
     pub visited: BTreeSet<u64>,
     named_all_along: BTreeSet<u64>,
-    /// Faults of the poll that a namespace may be counted for.
-    pub faults: u64,
     free_inodes: Vec<u64>,
     next_inode: u64,
     next_cookie: u64,
@@ -176,7 +174,6 @@ impl Kernel {
             failed_visits: BTreeSet::new(),
             visited: BTreeSet::new(),
             named_all_along: BTreeSet::new(),
-            faults: 0,
             free_inodes: Vec::new(),
             next_inode: 4_026_531_840,
             next_cookie,
@@ -232,7 +229,6 @@ impl Kernel {
     /// A namespace was not told all of; it may be counted for that.
     pub fn kept_back(&mut self, netns: u64) {
         self.faulted.insert(netns);
-        self.faults += 1;
     }
 
     pub fn violate(&mut self, invariant: Invariant, what: String) {
@@ -293,7 +289,6 @@ impl Kernel {
         self.faulted.clear();
         self.failed_visits.clear();
         self.visited.clear();
-        self.faults = 0;
         let named = |place: &Place| match place {
             Place::Namespace(netns) => Some(*netns),
             Place::PlainFile | Place::OtherNamespace => None,

@@ -71,6 +71,7 @@ struct InFlight {
 struct Broker {
     in_flight: Vec<InFlight>,
     in_flight_max: usize,
+    answer_ms_max: u64,
     /// Of 1,000 messages, so many are refused for good.
     rejects_per_mille: u64,
 }
@@ -89,6 +90,7 @@ impl Receiver {
             _ => Kind::Broker(Broker {
                 in_flight: Vec::new(),
                 in_flight_max: usize::try_from(random.between(1, IN_FLIGHT_MAX)).unwrap(),
+                answer_ms_max: 50,
                 rejects_per_mille: random.of(&[0, 0, 20]),
             }),
         };
@@ -109,8 +111,12 @@ impl Receiver {
         self.calm = true;
         self.mood = Mood::Takes;
         self.mood_until = Duration::MAX;
-        if let Kind::Broker(broker) = &mut self.kind {
-            broker.rejects_per_mille = 0;
+        match &mut self.kind {
+            Kind::Stream(stream) => stream.bytes_a_turn_max = 1 << 20,
+            Kind::Broker(broker) => {
+                broker.rejects_per_mille = 0;
+                broker.answer_ms_max = 1;
+            }
         }
     }
 
@@ -307,7 +313,7 @@ impl Broker {
             self.in_flight.push(InFlight {
                 ticket,
                 bytes: message.bytes.clone(),
-                due: now + Duration::from_millis(random.between(1, 50)),
+                due: now + Duration::from_millis(random.between(1, self.answer_ms_max)),
             });
             queue.begun(ticket);
         }
