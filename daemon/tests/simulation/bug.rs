@@ -22,6 +22,8 @@ pub enum Bug {
     FalseDelivery,
     /// A message is cut short on its way.
     TornMessage,
+    /// Two messages change places on their way.
+    Overtaken,
     /// The queue in memory grows past its bound.
     QueuePastBound,
     /// The spool grows past its bound.
@@ -40,7 +42,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, and the invariant that it breaks.
-    pub const ALL: [(Bug, Invariant); 15] = [
+    pub const ALL: [(Bug, Invariant); 16] = [
         (Bug::SkipSocket, Invariant::RowForEachSocket),
         (Bug::StayHome, Invariant::RowForEachSocket),
         (Bug::DoubleRow, Invariant::NoSecondRow),
@@ -49,6 +51,7 @@ impl Bug {
         (Bug::UncountedDrop, Invariant::BooksBalance),
         (Bug::FalseDelivery, Invariant::DeliveredIsThere),
         (Bug::TornMessage, Invariant::DeliveredIsThere),
+        (Bug::Overtaken, Invariant::Order),
         (Bug::QueuePastBound, Invariant::Bounds),
         (Bug::SpoolPastBound, Invariant::Bounds),
         (Bug::StayAway, Invariant::AtHome),

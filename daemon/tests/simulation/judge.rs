@@ -66,6 +66,8 @@ pub struct Judge {
     /// Messages that the disk refused and that were there at a start all the same: a failed fdatasync may have
     /// forgotten them, and then a power cut takes them.
     doubtful: HashSet<Identity>,
+    /// The first record counter of the last message of each instance that arrived.
+    last_arrived: HashMap<u64, u64>,
     /// By identity, where it is found in `made`.
     keys: HashMap<Identity, (u64, u64)>,
     largest_bytes: usize,
@@ -133,7 +135,10 @@ impl Judge {
                 format!("{} is there {copies} times, made: {is_known}", named(*identity))
             })?;
         }
-        let recovered = queue.counters.recovered;
+        let (recovered, dropped) = (queue.counters.recovered, queue.counters.dropped_total());
+        hold(dropped.messages == 0, Invariant::SpoolKeeps, || {
+            format!("{dropped:?} were on disk and are damaged")
+        })?;
         hold(recovered == queue.queued(), Invariant::BooksBalance, || {
             format!("recovered {recovered:?}, queued {:?}", queue.queued())
         })?;
@@ -145,6 +150,7 @@ impl Judge {
             counters_before: queue.counters.clone(),
             made: std::mem::take(&mut self.made),
             keys: std::mem::take(&mut self.keys),
+            last_arrived: std::mem::take(&mut self.last_arrived),
             doubtful: std::mem::take(&mut self.doubtful),
             largest_bytes: self.largest_bytes,
             polls_checked: self.polls_checked,
@@ -226,19 +232,24 @@ impl Judge {
         Ok(())
     }
 
-    /// Messages are with the receiver.
-    pub fn arrived(&mut self, messages: Vec<Vec<u8>>) -> Checked {
+    /// Messages are with the receiver; from one that takes them one by one they come `in_order`.
+    pub fn arrived(&mut self, messages: Vec<Vec<u8>>, in_order: bool) -> Checked {
         for bytes in messages {
             let first = rows(&bytes).and_then(|rows| rows.first().copied());
             let key = first.map(|row| (row.instance_id, row.record_counter));
             let made = key.and_then(|key| self.made.get_mut(&key));
-            let is_right = made.is_some_and(|made| {
-                made.arrived = true;
-                made.bytes == bytes
-            });
-            hold(is_right, Invariant::DeliveredIsThere, || {
-                format!("{} bytes arrived that nobody sent, with {first:?}", bytes.len())
-            })?;
+            let Some((key, made)) = key.zip(made).filter(|(_, made)| made.bytes == bytes) else {
+                return hold(false, Invariant::DeliveredIsThere, || {
+                    format!("{} bytes arrived that nobody sent, with {first:?}", bytes.len())
+                });
+            };
+            // A copy may come at any time.
+            if !std::mem::replace(&mut made.arrived, true) {
+                let last = self.last_arrived.insert(key.0, key.1);
+                hold(!in_order || last < Some(key.1), Invariant::Order, || {
+                    format!("the message of row {} came after that of row {last:?}", key.1)
+                })?;
+            }
         }
         Ok(())
     }

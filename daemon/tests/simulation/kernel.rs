@@ -45,15 +45,15 @@ impl Profile {
     pub fn of(random: &mut Random) -> Profile {
         Profile {
             namespaces_max: random.between(1, 6),
-            sockets_max: random.of(&[5, 20, 80, 160]),
-            churn_per_mille: random.of(&[0, 5, 50, 200]),
+            sockets_max: random.of(&[5, 20, 80, 200]),
+            churn_per_mille: random.of(&[0, 5, 50, 300]),
             faults_per_mille: random.of(&[0, 0, 5, 30, 100]),
             has_cookies: !random.happens(100),
             dumps_both: !random.happens(100),
             says_counts: !random.happens(50),
             receive_charge: Duration::from_micros(random.between(400, 1500)),
             walk_charge: Duration::from_micros(random.of(&[100, 1000, 5000])),
-            path_bytes: random.of(&[20, 20, 20, 1500]),
+            path_bytes: random.of(&[20, 20, 3000]),
         }
     }
 }

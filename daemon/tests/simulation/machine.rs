@@ -173,7 +173,7 @@ impl Machine {
             disk_bytes_max: 0,
             outcome: Outcome::default(),
             steps: 0,
-            polls_before_calm: random.between(4, 20),
+            polls_before_calm: random.between(4, 30),
             events_per_mille: random.of(&[0, 10, 50]),
             disk_fails: random.happens(400),
             random,
@@ -272,8 +272,9 @@ impl Machine {
     /// What was offered and what arrived since the last time.
     fn take_in(&mut self) -> Result<(), Violation> {
         self.judge.offered(std::mem::take(&mut self.outlet.offered))?;
+        let receiver = &mut self.outlet.receiver;
         self.judge
-            .arrived(std::mem::take(&mut self.outlet.receiver.arrived))
+            .arrived(std::mem::take(&mut receiver.arrived), receiver.is_stream())
     }
 
     fn check(&mut self) -> Result<(), Violation> {
@@ -393,9 +394,7 @@ impl Machine {
         self.outcome.power_cuts += u64::from(power_cut);
         self.outlet.receiver.abandoned();
         // What a dead process did before it was found dead may be known to the receiver.
-        self.judge.offered(std::mem::take(&mut self.outlet.offered))?;
-        self.judge
-            .arrived(std::mem::take(&mut self.outlet.receiver.arrived))?;
+        self.take_in()?;
         self.judge.dies(&self.outlet.queue);
         if power_cut {
             self.disk.disk.power_cut();

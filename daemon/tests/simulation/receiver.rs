@@ -10,9 +10,10 @@ use xtcp2::output::{Backoff, DropReason, Queue, Ticket, Transmission};
 
 /// Between two turns of a receiver that takes something.
 const TURN: Duration = Duration::from_millis(3);
+/// A receiver that stalls is looked at again when its mood changes, and after so long at the latest.
+const STALL_MAX: Duration = Duration::from_secs(3600);
 /// Between two attempts of a client of a broker that is away.
 const RETRY: Duration = Duration::from_millis(250);
-const MOOD_MS_MAX: u64 = 20_000;
 /// Messages that one receiver has in hand at most.
 const IN_FLIGHT_MAX: u64 = 8;
 /// Of 1,000 writes on a stream, so many break it.
@@ -40,6 +41,8 @@ pub struct Receiver {
     bug: Option<Bug>,
     mood: Mood,
     mood_until: Duration,
+    /// The longest of its moods.
+    mood_max: Duration,
     /// It takes everything from now on.
     calm: bool,
     was_away: bool,
@@ -94,11 +97,13 @@ impl Receiver {
                 rejects_per_mille: random.of(&[0, 0, 20]),
             }),
         };
+        let mood_max = Duration::from_millis(random.of(&[500, 20_000, 300_000]));
         Receiver {
             random,
             bug,
             mood: Mood::Takes,
             mood_until: Duration::ZERO,
+            mood_max,
             calm: false,
             was_away: false,
             kind,
@@ -120,6 +125,11 @@ impl Receiver {
         }
     }
 
+    /// Whether it gets one message after the other.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stream(_))
+    }
+
     /// When its turn is next, as the daemon's outputs have a deadline.
     pub fn deadline(&self) -> Duration {
         self.next_turn
@@ -136,7 +146,8 @@ impl Receiver {
             self.mood = self
                 .random
                 .of(&[Mood::Takes, Mood::Takes, Mood::Takes, Mood::Stalls, Mood::Away]);
-            self.mood_until = now + Duration::from_millis(self.random.between(1, MOOD_MS_MAX));
+            let mood_ms_max = u64::try_from(self.mood_max.as_millis()).unwrap();
+            self.mood_until = now + Duration::from_millis(self.random.between(1, mood_ms_max));
         }
         let Receiver {
             random,
@@ -155,6 +166,9 @@ impl Receiver {
             Kind::Stream(stream) => stream.turn(*mood, *calm, random, queue, arrived),
             Kind::Broker(broker) => broker.turn(*mood, *bug, now, random, queue, arrived),
         };
+        if *bug == Some(Bug::Overtaken) && arrived.len() > before + 1 && random.happens(500) {
+            arrived.swap(before, before + 1);
+        }
         if *bug == Some(Bug::TornMessage)
             && let Some(bytes) = arrived.get_mut(before)
             && random.happens(100)
@@ -242,7 +256,7 @@ impl Stream {
             self.backoff.reset();
         }
         match written {
-            Ok(_) if mood == Mood::Stalls => Duration::from_millis(MOOD_MS_MAX),
+            Ok(_) if mood == Mood::Stalls => STALL_MAX,
             Ok(_) => TURN,
             Err(_) => {
                 self.lose(queue);
@@ -284,7 +298,7 @@ impl Broker {
         arrived: &mut Vec<Vec<u8>>,
     ) -> Duration {
         if mood == Mood::Stalls {
-            return Duration::from_millis(MOOD_MS_MAX);
+            return STALL_MAX;
         }
         let due = self.in_flight.extract_if(.., |in_flight| in_flight.due <= now);
         for InFlight { ticket, bytes, .. } in due {

@@ -25,6 +25,8 @@ pub enum Invariant {
     BooksBalance,
     /// What is counted as delivered is with the receiver, byte for byte.
     DeliveredIsThere,
+    /// On a stream, messages of an instance come in the order in which they were made.
+    Order,
     /// Queues and memory are within their bounds.
     Bounds,
     /// The thread is in its own network namespace, but for the two setns of a visit.
