@@ -105,7 +105,6 @@ impl Settings {
     }
 }
 
-
 pub struct Machine {
     random: Random,
     settings: Settings,
@@ -193,11 +192,12 @@ impl Machine {
         let faults = self.disk.disk.faults.replace(Faults::default());
         let instance_id = self.random.next() | 1;
         let settings = &self.settings;
-        self.memory_bytes_max = settings.queue_bytes_max;
-        let memory_bytes_max = match self.bug {
-            Some(Bug::QueuePastBound) => 2 * settings.queue_bytes_max,
+        self.memory_bytes_max = match self.bug {
+            // The queue has another idea of its bound than the operator.
+            Some(Bug::QueuePastBound) => settings.queue_bytes_max / 2,
             _ => settings.queue_bytes_max,
         };
+        let memory_bytes_max = settings.queue_bytes_max;
         let queue = match settings.spool_bytes_max {
             None => Queue::new(memory_bytes_max),
             Some(bytes_max) => {
@@ -348,22 +348,45 @@ impl Machine {
                 Ok(())
             }
             6 => {
-                // SIGHUP with another bound, which is in force from the next message on.
-                let bytes_max = usize::try_from(self.random.between(1_000, 100_000)).unwrap();
-                if self.bug.is_none() && bytes_max > self.memory_bytes_max {
-                    self.outlet.queue.set_bytes_max(bytes_max);
-                    self.memory_bytes_max = bytes_max;
-                }
+                self.reload();
                 Ok(())
             }
+            // SIGHUP without new settings: the connection is made anew.
             _ => {
-                if self.pipeline.state() == PollState::Idle {
-                    self.settings.poll.plans ^= true;
-                    self.pipeline.poll.set_options(self.settings.poll);
-                }
-                Ok(())
+                self.outlet.receiver.close(&mut self.outlet.queue);
+                self.take_in()?;
+                self.check()
             }
         }
+    }
+
+    /// SIGHUP with other settings, in force between two polls.
+    fn reload(&mut self) {
+        if self.pipeline.state() != PollState::Idle {
+            return;
+        }
+        let instance_id = self.judge.instance_id();
+        self.settings = Settings {
+            // What the spool is opened with stays.
+            spool_bytes_max: self.settings.spool_bytes_max,
+            ..Settings::of(&mut self.random)
+        };
+        // A smaller bound is in force from the next message on.
+        self.memory_bytes_max = self
+            .settings
+            .queue_bytes_max
+            .max(self.outlet.queue.in_memory_bytes());
+        self.outlet.queue.set_bytes_max(self.settings.queue_bytes_max);
+        self.pipeline.rows.reconfigure(self.settings.rows(instance_id));
+        self.pipeline.poll.set_options(self.settings.poll);
+        self.judge.reads_states(self.settings.poll.states);
+        let now = self.kernel.borrow().now();
+        let Settings {
+            frequency,
+            jitter_percent,
+            ..
+        } = self.settings;
+        self.schedule.set(frequency, jitter_percent, now);
     }
 
     fn disk_changes(&mut self) {
