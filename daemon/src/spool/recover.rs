@@ -6,7 +6,7 @@
 //! the entry: such records are looked at whole.
 
 use super::{
-    Position,
+    Kept, Position,
     journal::{EventKind, Slot},
     scan::Found,
     segment::State,
@@ -173,4 +173,22 @@ pub(super) fn keep_one_of_each(verdicts: &mut [(u32, &mut Verdict)], known: &Kno
             .lost
             .retain(|slot| !kept.contains_key(&slot.entry.identity));
     }
+}
+
+/// Puts what waits in the order in which it was made. Records lie in another one where the disk took some of
+/// a batch at the second attempt, and the others are found where the first one left them.
+pub(super) fn put_in_order(waiting: &mut [Kept]) {
+    let mut ranks = HashMap::new();
+    for kept in waiting.iter() {
+        let next = ranks.len();
+        ranks.entry(kept.identity.instance_id).or_insert(next);
+    }
+    waiting.sort_by_key(|kept| {
+        let Identity {
+            instance_id,
+            envelope_sequence,
+            part,
+        } = kept.identity;
+        (ranks.get(&instance_id).copied(), envelope_sequence, part)
+    });
 }

@@ -5,7 +5,7 @@ use super::{
     disk::Disk,
     journal::{self, Entry, EventKind, Journal, Slot},
     journal_file_bytes_max,
-    recover::{Known, Remains, Verdict, judge, keep_one_of_each},
+    recover::{Known, Remains, Verdict, judge, keep_one_of_each, put_in_order},
     scan::{Found, scan},
     segment::{FORMAT_BYTES_MAX, RECORD_HEADER_BYTES, STATE_OFFSET, State},
     segment_name,
@@ -74,6 +74,7 @@ impl<D: Disk> Spool<D> {
         for (number, _, verdict) in &judged {
             spool.carry_out(*number, verdict, &mut waiting);
         }
+        put_in_order(&mut waiting);
         let synced = spool.journal.sync(&spool.disk);
         spool.note("journal: fdatasync", synced);
         let synced = spool.disk.sync_folder();

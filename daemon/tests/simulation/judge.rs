@@ -25,6 +25,7 @@ type Checked = Result<(), Violation>;
 /// A message as it was made.
 #[derive(Debug)]
 struct Made {
+    identity: Identity,
     rows: u64,
     bytes: Vec<u8>,
     arrived: bool,
@@ -66,6 +67,8 @@ pub struct Judge {
     /// Messages that the disk refused and that were there at a start all the same: a failed fdatasync may have
     /// forgotten them, and then a power cut takes them.
     doubtful: HashSet<Identity>,
+    /// Messages that were counted as dropped. A disk that fails may keep one all the same: it may come late.
+    given_up: HashSet<Identity>,
     /// The first record counter of the last message of each instance that arrived.
     last_arrived: HashMap<u64, u64>,
     /// By identity, where it is found in `made`.
@@ -152,6 +155,7 @@ impl Judge {
             keys: std::mem::take(&mut self.keys),
             last_arrived: std::mem::take(&mut self.last_arrived),
             doubtful: std::mem::take(&mut self.doubtful),
+            given_up: std::mem::take(&mut self.given_up),
             largest_bytes: self.largest_bytes,
             polls_checked: self.polls_checked,
             rows_checked: self.rows_checked,
@@ -234,6 +238,7 @@ impl Judge {
         self.keys.insert(message.identity, key);
         self.waiting.add(message.identity, false);
         let made = Made {
+            identity: message.identity,
             rows: u64::from(message.rows),
             bytes: message.bytes,
             arrived: false,
@@ -254,10 +259,12 @@ impl Judge {
                 });
             };
             // A copy may come at any time.
-            if !std::mem::replace(&mut made.arrived, true) {
+            let is_copy = std::mem::replace(&mut made.arrived, true);
+            if !is_copy && !self.given_up.contains(&made.identity) {
                 let last = self.last_arrived.insert(key.0, key.1);
                 hold(!in_order || last < Some(key.1), Invariant::Order, || {
-                    format!("the message of row {} came after that of row {last:?}", key.1)
+                    let name = named(made.identity);
+                    format!("{name} of row {} came after that of row {last:?}", key.1)
                 })?;
             }
         }
@@ -285,9 +292,11 @@ impl Judge {
             if gone > 0 {
                 let made = &self.made[&self.keys[identity]];
                 left = plus(left, gone, gone * made.rows, gone * made.bytes.len() as u64);
-                match made.arrived {
-                    true => arrived += gone,
-                    false => lost += gone,
+                if made.arrived {
+                    arrived += gone;
+                } else {
+                    lost += gone;
+                    self.given_up.insert(*identity);
                 }
             }
         }

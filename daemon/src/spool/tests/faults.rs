@@ -76,7 +76,9 @@ fn a_message_that_is_there_twice_is_delivered_once_and_not_given_up_with_its_cop
             others: 1_000,
             ..Faults::default()
         });
-        spool.append(&message(2, 1_000)).unwrap_err();
+        spool
+            .append_all(&[message(2, 1_000), message(3, 1_000)])
+            .unwrap_err();
         disk.faults.set(Faults::default());
         spool.append(&message(2, 1_000)).unwrap();
         for power_cut in [false, true, true] {
@@ -87,7 +89,9 @@ fn a_message_that_is_there_twice_is_delivered_once_and_not_given_up_with_its_cop
             let found;
             (spool, found) = open(disk.clone());
             let sequences: Vec<u64> = found.iter().map(|kept| kept.identity.envelope_sequence).collect();
-            assert_eq!(sequences, [1, 2], "seed {seed}, power cut: {power_cut}");
+            // The third was never taken: a power cut may take it.
+            let is_right = sequences == [1, 2, 3] || power_cut && sequences == [1, 2];
+            assert!(is_right, "seed {seed}, power cut: {power_cut}: {sequences:?}");
             for kept in &found {
                 assert_eq!(
                     spool.read(kept).unwrap(),
