@@ -3,12 +3,14 @@
 //! daemon's own word it takes only its counters, to compare.
 
 use super::{
-    kernel::{Kernel, Life},
+    kernel::Kernel,
     mortal_disk::MortalDisk,
+    namespace::Life,
     row::{Row, rows},
     violation::{Invariant, Violation, hold, named},
+    waiting::{Waiting, plus, sum},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use xtcp2::{
     netlink::inet_diag::{SocketKind, States},
     output::{Counters, Identity, Message, Queue, Tally},
@@ -74,42 +76,6 @@ pub struct Judge {
     /// By identity, where it is found in `made`.
     keys: HashMap<Identity, (u64, u64)>,
     largest_bytes: usize,
-}
-
-/// Messages in a queue: how often each is there, and whether it outlives the process.
-#[derive(Debug, Default)]
-struct Waiting(BTreeMap<Identity, (u64, bool)>);
-
-impl Waiting {
-    fn of(queue: &Queue<MortalDisk>) -> Waiting {
-        let mut waiting = Waiting::default();
-        for (identity, is_on_disk) in queue.identities() {
-            waiting.add(identity, is_on_disk);
-        }
-        waiting
-    }
-
-    fn add(&mut self, identity: Identity, is_on_disk: bool) {
-        let (copies, outlives) = self.0.entry(identity).or_default();
-        *copies += 1;
-        *outlives |= is_on_disk;
-    }
-
-    fn copies(&self, identity: &Identity) -> u64 {
-        self.0.get(identity).map_or(0, |(copies, _)| *copies)
-    }
-}
-
-fn plus(tally: Tally, messages: u64, rows: u64, bytes: u64) -> Tally {
-    Tally {
-        messages: tally.messages + messages,
-        rows: tally.rows + rows,
-        bytes: tally.bytes + bytes,
-    }
-}
-
-fn sum(one: Tally, other: Tally) -> Tally {
-    plus(one, other.messages, other.rows, other.bytes)
 }
 
 impl Judge {

@@ -6,6 +6,8 @@
 
 use super::{
     bug::Bug,
+    namespace::{Life, Namespace},
+    profile::Profile,
     random::{Random, mix},
     simulated::{ESTABLISHED, LISTEN, Socket},
     violation::{Invariant, Violation},
@@ -14,100 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
-use xtcp2::{
-    namespaces::Counts,
-    netlink::inet_diag::{AF_INET, AF_INET6, SocketKind},
-};
-
-/// What kind of machine a seed makes, and how much happens there.
-#[derive(Clone, Copy, Debug)]
-pub struct Profile {
-    pub namespaces_max: u64,
-    pub sockets_max: usize,
-    /// Of 1,000 calls, so many meet a world that has just changed.
-    pub churn_per_mille: u64,
-    /// Of 1,000 answers, so many go wrong.
-    pub faults_per_mille: u64,
-    /// Before 5.14: no SO_NETNS_COOKIE.
-    pub has_cookies: bool,
-    /// Dumps both address families at once.
-    pub dumps_both: bool,
-    /// Files of /proc/net can be read.
-    pub says_counts: bool,
-    /// What the thread is charged for a receive, the least of all calls, and for a walk.
-    pub receive_charge: Duration,
-    pub walk_charge: Duration,
-    /// Bytes of the path of a namespace: what makes rows long.
-    pub path_bytes: usize,
-}
-
-impl Profile {
-    pub fn of(random: &mut Random) -> Profile {
-        Profile {
-            namespaces_max: random.between(1, 6),
-            sockets_max: random.of(&[5, 20, 80, 200]),
-            churn_per_mille: random.of(&[0, 5, 50, 300]),
-            faults_per_mille: random.of(&[0, 0, 5, 30, 100]),
-            has_cookies: !random.happens(100),
-            dumps_both: !random.happens(100),
-            says_counts: !random.happens(50),
-            receive_charge: Duration::from_micros(random.between(400, 1500)),
-            walk_charge: Duration::from_micros(random.of(&[100, 1000, 5000])),
-            path_bytes: random.of(&[20, 20, 3000]),
-        }
-    }
-}
-
-/// One socket, from its first moment to its last.
-#[derive(Clone, Copy, Debug)]
-pub struct Life {
-    pub netns: u64,
-    pub inode: u64,
-    pub state: u8,
-    pub kind: SocketKind,
-    /// The change that made it, as anything.
-    pub born: u64,
-    /// The change that made it what it is: a request becomes a socket.
-    pub since: u64,
-    /// The change that ended it.
-    pub died: Option<u64>,
-}
-
-/// A network namespace.
-#[derive(Debug)]
-pub struct Namespace {
-    pub cookie: u64,
-    pub inode: u64,
-    pub born: u64,
-    pub died: Option<u64>,
-    /// In the order of the hash table.
-    pub sockets: BTreeMap<u64, Socket>,
-    /// ActiveOpens and PassiveOpens.
-    pub opens: u64,
-}
-
-impl Namespace {
-    pub fn counts(&self) -> Counts {
-        let count = |kind| self.sockets.values().filter(|socket| socket.kind == kind).count() as u64;
-        Counts {
-            full: count(SocketKind::Full),
-            time_wait: count(SocketKind::TimeWait),
-        }
-    }
-
-    /// The kernel goes by the addresses, and compares the cookie of what it found.
-    pub fn look_up(&self, family: u8, id: &[u8]) -> Option<&Socket> {
-        let interface = u32::from_ne_bytes(id[36..40].try_into().unwrap());
-        let ports = |at: usize| u16::from_be_bytes([id[at], id[at + 1]]);
-        let ports = (ports(0), ports(2));
-        let found = self.sockets.values().find(|socket| {
-            socket.ports == ports
-                && socket.family == family
-                && (socket.interface == 0 || socket.interface == interface)
-        })?;
-        (found.cookie.to_ne_bytes() == id[40..48]).then_some(found)
-    }
-}
+use xtcp2::netlink::inet_diag::{AF_INET, AF_INET6, SocketKind};
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

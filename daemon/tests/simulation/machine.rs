@@ -7,26 +7,24 @@
 use super::{
     bug::Bug,
     judge::Judge,
-    kernel::{Kernel, Profile},
+    kernel::Kernel,
     mortal_disk::MortalDisk,
     outcome::Outcome,
     outlet::Outlet,
+    profile::Profile,
     random::Random,
     receiver::Receiver,
+    settings::Settings,
     simulated_disk::{Faults, SimulatedDisk},
     violation::{Invariant, Violation, hold},
     world::{Open, Simulated},
 };
 use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
 use xtcp2::{
-    envelope::Envelope,
-    format::{Format, Formatter},
-    netlink::inet_diag::{Attributes, States},
+    format::Format,
     output::{DropReason, Queue},
-    pipeline::{POLL_SLICE, Pipeline, PollState},
-    poll::{Poll, PollOptions},
-    record::{Encoder, Identity},
-    rows::Rows,
+    pipeline::{Pipeline, PollState},
+    poll::Poll,
     schedule::Schedule,
     spool::{self, Spool},
 };
@@ -36,74 +34,6 @@ const STEPS_MAX: u64 = 200_000;
 /// When everything is calm, the last poll is over and everything is delivered after so long at most: an
 /// outage of the longest backoff, and a slow receiver of a full spool.
 const CALM_MAX: Duration = Duration::from_secs(600);
-
-/// How the daemon is set up.
-#[derive(Clone, Debug)]
-struct Settings {
-    poll: PollOptions,
-    frequency: Duration,
-    jitter_percent: u32,
-    queue_bytes_max: usize,
-    envelope_rows_max: u32,
-    envelope_bytes_max: usize,
-    message_bytes_max: Option<usize>,
-    spool_bytes_max: Option<u64>,
-    text: String,
-}
-
-impl Settings {
-    fn of(random: &mut Random) -> Settings {
-        let states = match random.below(10) {
-            0 => States::LISTEN,
-            1 => "established,time_wait".parse().unwrap(),
-            2 => "established".parse().unwrap(),
-            _ => States::ALL,
-        };
-        let envelope_bytes_max = random.of(&[500, 4_000, 60_000]);
-        Settings {
-            poll: PollOptions {
-                timeout: Duration::from_millis(random.between(2_000, 5_000)),
-                idiag_ext: Attributes::DEFAULT.idiag_ext(),
-                states,
-                plans: !random.happens(100),
-                walk_every: Duration::from_secs(random.of(&[1, 30, 3600])),
-            },
-            frequency: Duration::from_millis(random.between(500, 15_000)),
-            jitter_percent: u32::try_from(random.of(&[0, 10, 100])).unwrap(),
-            queue_bytes_max: usize::try_from(random.between(1_000, 100_000)).unwrap(),
-            envelope_rows_max: u32::try_from(random.of(&[1, 7, 64, 1000])).unwrap(),
-            envelope_bytes_max,
-            message_bytes_max: random.happens(200).then_some(envelope_bytes_max),
-            spool_bytes_max: random.happens(600).then(|| random.between(1 << 20, 2 << 20)),
-            text: "x".repeat(random.of(&[0, 0, 250])),
-        }
-    }
-
-    fn rows(&self, instance_id: u64) -> Rows {
-        let identity = Identity {
-            instance_id,
-            daemon_version: "simulated".to_owned(),
-            hostname: self.text.clone(),
-            location: self.text.clone(),
-            label: String::new(),
-            tag: self.text.clone(),
-        };
-        Rows::new(
-            instance_id,
-            Encoder::new(identity, Attributes::DEFAULT),
-            Envelope::new(self.envelope_rows_max, self.envelope_bytes_max),
-            Some(Formatter::new(Format::ProtobufList, &[]).unwrap()),
-            self.message_bytes_max,
-        )
-    }
-
-    /// Rows that may be made and not offered: those of a slice, and of an envelope that is not full.
-    fn pending_rows_max(&self, profile: &Profile) -> u64 {
-        let datagrams = POLL_SLICE.as_nanos() / profile.receive_charge.as_nanos() + 2;
-        let datagrams = u64::try_from(datagrams).unwrap();
-        datagrams * super::inbox::DATAGRAM_SOCKETS_MAX + u64::from(self.envelope_rows_max)
-    }
-}
 
 pub struct Machine {
     random: Random,

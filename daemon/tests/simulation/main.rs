@@ -17,12 +17,15 @@ mod judge;
 mod kernel;
 mod machine;
 mod mortal_disk;
+mod namespace;
 mod outcome;
 mod outlet;
+mod profile;
 mod random;
 mod receiver;
 mod regressions;
 mod row;
+mod settings;
 #[allow(dead_code, reason = "each test uses a part")]
 #[path = "../common/simulated.rs"]
 mod simulated;
@@ -35,6 +38,7 @@ mod simulated;
 mod simulated_disk;
 mod system;
 mod violation;
+mod waiting;
 mod world;
 
 use bug::Bug;

@@ -1,10 +1,7 @@
 //! Bugs that seeds found, each told again in a few lines.
 
 use super::{
-    Random,
-    kernel::{Kernel, Profile},
-    mortal_disk::MortalDisk,
-    simulated_disk::SimulatedDisk,
+    Random, kernel::Kernel, mortal_disk::MortalDisk, profile::Profile, simulated_disk::SimulatedDisk,
 };
 use std::{cell::RefCell, io::ErrorKind, path::PathBuf, rc::Rc};
 use xtcp2::{
