@@ -149,24 +149,20 @@ pub(super) fn judge(remains: &Remains, known: &Known) -> Verdict {
 /// Leaves one record of each message. The disk may have refused a message, kept it all the same, and taken it
 /// when it was asked again. What the journal says of one record it says of all with that name: when one is
 /// damaged, another would be given up with it.
-pub(super) fn keep_one_of_each(verdicts: &mut [(u32, &mut Verdict)], known: &Known) {
-    let mut kept: HashMap<Identity, (Position, bool)> = HashMap::new();
+///
+/// The last one stays: all before it were refused, and may be forgotten by a failed fdatasync. (Whether it was
+/// taken itself the journal may not know, if the disk refused that entry.)
+pub(super) fn keep_one_of_each(verdicts: &mut [(u32, &mut Verdict)]) {
+    let mut kept: HashMap<Identity, (u32, u64)> = HashMap::new();
     for (segment, verdict) in verdicts.iter() {
         for found in &verdict.waiting {
-            let (segment, offset) = (*segment, found.offset);
-            let position = Position { segment, offset };
-            let is_taken = known.produced.get(&position).is_some_and(|slot| slot.taken);
-            let best = kept.entry(found.header.identity).or_insert((position, is_taken));
-            // The one that was taken is durable; of another only the next fdatasync knows.
-            if is_taken && !best.1 {
-                *best = (position, is_taken);
-            }
+            kept.insert(found.header.identity, (*segment, found.offset));
         }
     }
     for (segment, verdict) in verdicts.iter_mut() {
         let is_copy = |found: &mut Found| {
-            let best = kept.get(&found.header.identity);
-            best.is_some_and(|(position, _)| (position.segment, position.offset) != (*segment, found.offset))
+            let last = kept.get(&found.header.identity);
+            last.is_some_and(|last| *last != (*segment, found.offset))
         };
         verdict.copies = verdict.waiting.extract_if(.., is_copy).collect();
         verdict

@@ -67,7 +67,7 @@ impl<D: Disk> Spool<D> {
             }
         }
         let verdicts = judged.iter_mut().map(|(number, _, verdict)| (*number, verdict));
-        keep_one_of_each(&mut verdicts.collect::<Vec<_>>(), &known);
+        keep_one_of_each(&mut verdicts.collect::<Vec<_>>());
         // Before anything is changed.
         spool.refuse_other_formats(&judged)?;
         let mut waiting = Vec::new();
