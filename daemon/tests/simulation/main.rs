@@ -110,7 +110,7 @@ fn one_seed() {
 }
 
 #[test]
-#[ignore = "takes a minute or two in the optimised build"]
+#[ignore = "takes a minute in the optimised build"]
 fn many_seeds_hold_within_two_minutes() {
     let started = Instant::now();
     run_all(SEEDS..SEEDS + SEEDS_MANY);
