@@ -31,6 +31,8 @@ use xtcp2::{
 
 /// Steps of one seed, at most: more means that something goes in circles.
 const STEPS_MAX: u64 = 200_000;
+/// Events of one seed, at most: where a poll takes long, a daemon that is killed again and again ends none.
+const EVENTS_MAX: u64 = 200;
 /// When everything is calm, the last poll is over and everything is delivered after so long at most: an
 /// outage of the longest backoff, and a slow receiver of a full spool.
 const CALM_MAX: Duration = Duration::from_secs(600);
@@ -57,6 +59,7 @@ pub struct Machine {
     polls_before_calm: u64,
     /// Of 1,000 steps, so many see something happen to the daemon.
     events_per_mille: u64,
+    events_left: u64,
     disk_fails: bool,
 }
 
@@ -103,6 +106,7 @@ impl Machine {
             outcome: Outcome::default(),
             steps: 0,
             polls_before_calm: random.between(4, 30),
+            events_left: EVENTS_MAX,
             events_per_mille: random.of(&[0, 10, 50]),
             disk_fails: random.happens(400),
             random,
@@ -262,9 +266,10 @@ impl Machine {
 
     /// Something happens to the daemon, or to its disk.
     fn event(&mut self) -> Result<(), Violation> {
-        if !self.random.happens(self.events_per_mille) {
+        if self.events_left == 0 || !self.random.happens(self.events_per_mille) {
             return Ok(());
         }
+        self.events_left -= 1;
         match self.random.below(8) {
             0 => self.die(false),
             1 => self.die(true),
