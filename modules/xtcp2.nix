@@ -39,6 +39,8 @@ let
       inherit (keys.${key}) type default description;
       apply = _: settings.${key};
     };
+  # With its priority: the default of one must not meet the value of the other.
+  same = lib.modules.mkAliasAndWrapDefsWithPriority lib.id;
 in
 {
   options.services.xtcp2 = {
@@ -186,7 +188,7 @@ in
         assertion = settings.spool_dir == null || isWritable settings.spool_dir;
         message = ''
           services.xtcp2.settings.spool_dir = "${toString settings.spool_dir}" is read-only for the service: leave it unset
-          for /var/lib/xtcp2, and mount the disk of your choice there.
+          for /var/lib/xtcp2; a disk of its own goes to /var/lib/private/xtcp2, where that leads.
         '';
       }
       {
@@ -210,10 +212,10 @@ in
     '';
 
     services.xtcp2.settings = {
-      dest = lib.mkAliasDefinitions options.services.xtcp2.dest;
-      frequency = lib.mkAliasDefinitions options.services.xtcp2.frequency;
-      topic = lib.mkAliasDefinitions options.services.xtcp2.topic;
-      spool_max_bytes = lib.mkAliasDefinitions options.services.xtcp2.spool.maxBytes;
+      dest = same options.services.xtcp2.dest;
+      frequency = same options.services.xtcp2.frequency;
+      topic = same options.services.xtcp2.topic;
+      spool_max_bytes = same options.services.xtcp2.spool.maxBytes;
       prom_listen = lib.mkDefault "${lib.optionalString (!cfg.openFirewall) "127.0.0.1"}:${toString cfg.port}";
       spool_dir = mkIf cfg.spool.enable (lib.mkDefault "/var/lib/xtcp2");
     };
