@@ -11,6 +11,8 @@ let
       specialArgs.modulesPath = nixpkgs + "/nixos/modules";
       modules = import (nixpkgs + "/nixos/modules/module-list.nix") ++ modules ++ [
         {
+          # It sets options that trees older than microvm.nix do not have, and none that matter here.
+          disabledModules = lib.optional (microvm != null) (microvm + "/nixos-modules/microvm/optimization.nix");
           _module.args = { pkgs = lib.mkForce pkgs; baseModules = [ ]; extraModules = [ ]; modules = [ ]; };
           system.stateVersion = lib.mkDefault lib.trivial.release;
         }
@@ -107,16 +109,23 @@ let
         inherit microvm;
         nixpkgs = {
           outPath = nixpkgs;
-          lib = lib // { nixosSystem = arguments: evaluate (packages { inherit (arguments) system; }) arguments.modules; };
+          lib = lib // { nixosSystem = arguments: evaluate (packages { inherit (arguments) system; }) ([ unbuilt ] ++ arguments.modules); };
           legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: packages { inherit system; });
         };
         self = outputs // { shortRev = "abcdef0"; outPath = toString repository; };
+      };
+      # What a guest boots is made of real packages.
+      unbuilt = {
+        microvm.initrdPath = lib.mkForce "/nix/store/initrd";
+        microvm.kernelParams = lib.mkForce [ "init=/nix/store/system/init" ];
+        microvm.systemSymlink = false;
       };
       guest =
         system: name: kvm:
         let
           pkgs = packages { inherit system; };
           result = evaluate pkgs [
+            unbuilt
             (microvm + "/nixos-modules/microvm")
             (repository + "/modules/pipeline.nix")
             (import (repository + "/microvms/guest.nix") { inherit name kvm; inherit (pkgs) xtcp2-soak; pipeline = pkgs.writeShellScriptBin "pipeline" ""; })

@@ -37,6 +37,7 @@ let
   ] (name: fake name null);
   packages = named // {
     inherit lib system;
+    _type = "pkgs";
     pkgs = packages;
     buildPackages = packages;
     stdenv = {
