@@ -3,7 +3,8 @@
 { name, kvm, xtcp2-soak, pipeline }:
 { config, lib, pkgs, ... }:
 let
-  file = ./scenarios + "/${name}.toml";
+  # By the folder: a file in the store alone would have another name, and the scenario has its file's.
+  file = "${./scenarios}/${name}.toml";
   scenario = builtins.fromTOML (builtins.readFile file);
   hasPipeline = scenario ? pipeline;
   hasContainers = lib.any (load: load.kind == "containers") scenario.load;
