@@ -3,9 +3,7 @@
 { name, kvm, xtcp2-soak, pipeline }:
 { config, lib, pkgs, ... }:
 let
-  # By the folder: a file in the store alone would have another name, and the scenario has its file's.
-  file = "${./scenarios}/${name}.toml";
-  scenario = builtins.fromTOML (builtins.readFile file);
+  scenario = builtins.fromTOML (builtins.readFile (./scenarios + "/${name}.toml"));
   hasPipeline = scenario ? pipeline;
   hasContainers = lib.any (load: load.kind == "containers") scenario.load;
   isX86 = pkgs.stdenv.hostPlatform.isx86_64;
@@ -115,7 +113,8 @@ in
           exit
         fi
         status=0
-        xtcp2-soak run ${file} --duration "$(cat /results/duration)" --out /var/lib/soak \
+        # By the folder: a file of its own would have another name in the store, and a scenario has its file's.
+        xtcp2-soak run ${./scenarios}/${name}.toml --duration "$(cat /results/duration)" --out /var/lib/soak \
           --daemon ${lib.getExe config.services.xtcp2.package} --pipeline ${lib.getExe pipeline} || status=$?
         # Files are the results; folders are the data of broker, table and spool.
         find /var/lib/soak -maxdepth 1 -type f -exec cp {} /results/ \; || status=2

@@ -26,10 +26,13 @@ while [ $# -gt 0 ]; do
     case $1 in
         --duration | --out)
             [ $# -gt 1 ] || die "$1: expected a value, got none: see --help"
-            [ "$1" = --out ] && out=$2 || duration=$2
+            if [ "$1" = --out ]; then out=$2; else duration=$2; fi
             shift 2
             ;;
-        -h | --help) usage && exit ;;
+        -h | --help)
+            usage
+            exit
+            ;;
         *) die "expected --duration, --out or --help, got '$1'" ;;
     esac
 done

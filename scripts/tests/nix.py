@@ -313,9 +313,10 @@ def hosts(found):
 
     default, changed = unit(shipped), unit(shipped, found["kafka"]["unit"])
     equal("capabilities by default", changed["Service", "AmbientCapabilities"], default["Service", "AmbientCapabilities"])
-    equal("what the drop-in changes by default", {key for key in changed if changed[key] != default.get(key)}, {
-        ("Service", "ExecStart"), ("Service", "Environment"),
-    })  # fmt: skip
+    differs = {key for key in changed if changed[key] != default.get(key)}
+    # NixOS passes over [Install].
+    expected = {("Service", "ExecStart"), ("Service", "Environment"), ("Install", "WantedBy")}
+    equal("what the drop-in changes by default", differs, expected)
 
     check("bare: a warning that rows are discarded", "services.xtcp2.dest" in found["bare"]["warnings"][0])
     equal("bare: dest", found["bare"]["file"], {"dest": "null", "prom_listen": "127.0.0.1:9088"})
