@@ -29,7 +29,13 @@
 
       overlays.default = final: _: { inherit (self.packages.${final.stdenv.hostPlatform.system}) xtcp2 xtcp2-soak; };
 
-      nixosModules.default = { imports = [ ./modules/pipeline.nix ]; nixpkgs.overlays = [ self.overlays.default ]; };
+      # The package of this flake and not an overlay, which a host with packages of its own would have to refuse.
+      nixosModules.default =
+        { pkgs, ... }:
+        {
+          imports = [ ./modules/pipeline.nix ];
+          services.xtcp2.package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.xtcp2;
+        };
 
       checks = perSystem (pkgs: own:
         import ./daemon/checks.nix { inherit pkgs; inherit (own) xtcp2 xtcp2-soak; }

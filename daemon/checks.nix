@@ -13,7 +13,8 @@ let
       installPhase = "touch $out";
     });
 
-  # -Zbuild-std wants the standard library's source in the sysroot, and the crates of both lock files.
+  # -Zbuild-std wants the standard library's source in the sysroot, and the crates of both lock files. Its own is read while
+  # this is evaluated, out of a build (import from derivation).
   sysroot = pkgs.symlinkJoin {
     name = "rust-with-source";
     paths = [ pkgs.rustc-unwrapped ];

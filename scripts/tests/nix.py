@@ -384,6 +384,8 @@ def flake(found):
     names = sorted(path.stem for path in SCENARIOS.glob("*.toml"))
     for output in ("packages", "apps", "checks", "devShells", "formatter", "nixosModules", "overlays"):
         check(f"flake: {output}", output in found["outputs"])
+    # As the stand-in names what daemon/package.nix makes.
+    equal("flake: the module's package", found["module"], "/nix/store/daemon")
     for system in systems:
         architecture = system.removesuffix("-linux")
         for name in [*names, "soak"]:

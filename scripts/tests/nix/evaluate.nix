@@ -149,7 +149,7 @@ let
       packages = lib.mapAttrs (_: lib.mapAttrs (_: package: "${package}")) outputs.packages;
       checks = lib.mapAttrs (_: lib.mapAttrs (_: check: "${check}")) outputs.checks;
       apps = lib.mapAttrs (_: lib.mapAttrs (_: app: app.program)) outputs.apps;
-      module = (evaluate (packages { }) [ (builtins.removeAttrs outputs.nixosModules.default [ "nixpkgs" ]) ]).options.services.xtcp2 ? pipeline;
+      module = (evaluate (packages { }) [ outputs.nixosModules.default ]).config.services.xtcp2.package.outPath;
       guests = systems (system: lib.genAttrs names (name: { kvm = guest system name true; tcg = guest system name false; }));
     };
 in
