@@ -22,7 +22,10 @@ let
   };
   crates = pkgs.symlinkJoin {
     name = "crates-with-those-of-std";
-    paths = map (lockFile: rustPlatform.importCargoLock { inherit lockFile; }) [ ../Cargo.lock "${rustPlatform.rustLibSrc}/Cargo.lock" ];
+    paths = map (lockFile: rustPlatform.importCargoLock { inherit lockFile; }) [
+      ../Cargo.lock
+      "${rustPlatform.rustLibSrc}/Cargo.lock"
+    ];
   };
 in
 {
@@ -35,7 +38,11 @@ in
   test-fuzz-smoke = cargo "fuzz-smoke" [ ] "cargo test --offline --locked -p xtcp2 --test fuzz";
   test-race = (cargo "race" [ ] "bash scripts/test-race").overrideAttrs (old: {
     cargoDeps = crates;
-    nativeBuildInputs = [ (pkgs.wrapRustcWith { inherit (pkgs) rustc-unwrapped; inherit sysroot; }) ] ++ old.nativeBuildInputs;
+    # In front of the one that has no source.
+    nativeBuildInputs = [
+      (pkgs.wrapRustcWith { inherit (pkgs) rustc-unwrapped; inherit sysroot; })
+    ]
+    ++ old.nativeBuildInputs;
   });
   scenarios = pkgs.runCommand "xtcp2-scenarios" { } ''
     ${lib.getExe xtcp2-soak} check --scenarios ${../microvms/scenarios} > $out

@@ -6,8 +6,9 @@ let
   cfg = config.services.xtcp2;
   settings = cfg.settings;
 
-  # What the unit's ProtectSystem=strict leaves writable.
-  writable = [ "/var/lib/xtcp2" "/var/log/xtcp2" ];
+  # What the unit's ProtectSystem=strict leaves writable, and what the host adds.
+  readWritePaths = config.systemd.services.xtcp2.serviceConfig.ReadWritePaths or [ ];
+  writable = [ "/var/lib/xtcp2" "/var/log/xtcp2" ] ++ lib.toList readWritePaths;
   isWritable = path: lib.any (folder: path == folder || lib.hasPrefix "${folder}/" path) writable;
 
   dest = if settings.dest == null then "null" else settings.dest;
@@ -20,7 +21,8 @@ let
   listenStream = lib.removePrefix ":" listen;
 
   arguments = file: [ "--config" "${file}" ] ++ cfg.extraFlags;
-  unchecked = (pkgs.formats.toml { }).generate "xtcp2.toml" (lib.filterAttrs (_: value: value != null) (settings // { inherit dest; }));
+  given = lib.filterAttrs (_: value: value != null) (settings // { inherit dest; });
+  unchecked = (pkgs.formats.toml { }).generate "xtcp2.toml" given;
   # Read by the very program that will run, with its flags: a slip fails the build and not the host. --print-config
   # and not `check`, which tries to reach the receiver and looks at the kernel, and a build has neither.
   checked = pkgs.runCommand "xtcp2.toml" { } ''
@@ -195,7 +197,7 @@ in
         assertion = lib.hasPrefix "file:" dest -> isWritable (lib.removePrefix "file:" dest);
         message = ''
           services.xtcp2.dest = "${dest}" is read-only for the service: choose a file below /var/log/xtcp2, such as
-          "file:/var/log/xtcp2/rows.pb".
+          "file:/var/log/xtcp2/rows.pb", or add its folder to systemd.services.xtcp2.serviceConfig.ReadWritePaths.
         '';
       }
       {
@@ -249,6 +251,8 @@ in
     };
 
     networking.firewall.allowedTCPPorts = mkIf cfg.openFirewall [ cfg.port ];
-    boot.kernel.sysctl."net.ipv4.tcp_child_ehash_entries" = mkIf (cfg.kernel.childEhashEntries != null) cfg.kernel.childEhashEntries;
+    boot.kernel.sysctl = mkIf (cfg.kernel.childEhashEntries != null) {
+      "net.ipv4.tcp_child_ehash_entries" = cfg.kernel.childEhashEntries;
+    };
   };
 }

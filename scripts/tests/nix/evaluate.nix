@@ -23,7 +23,7 @@ let
   own =
     host:
     let
-      anything = lib.mkOption { type = with lib.types; attrsOf anything; };
+      anything = lib.mkOption { type = lib.types.attrsOf lib.types.anything; };
       inherit (lib.evalModules {
         modules = [
           (nixpkgs + "/nixos/modules/misc/assertions.nix")

@@ -29,6 +29,9 @@ in
   # The alias and the key are one option.
   key = { services.xtcp2 = { enable = true; settings.dest = "null"; settings.frequency = "5s"; }; };
   file = host { dest = "file:/var/log/xtcp2/rows.pb"; };
+  elsewhere = host { dest = "file:/srv/rows/xtcp2.pb"; } // {
+    systemd.services.xtcp2.serviceConfig.ReadWritePaths = [ "/srv/rows" ];
+  };
   pipeline = { services.xtcp2.pipeline.enable = true; };
 
   wrong-firewall = host { openFirewall = true; settings.prom_listen = "127.0.0.1:9088"; };
