@@ -19,7 +19,7 @@ in
 
   options.services.xtcp2.pipeline.enable = lib.mkEnableOption ''
     a pipeline for xtcp2 on this host: Apache Kafka (127.0.0.1:9092), ClickHouse (127.0.0.1:8123), Prometheus
-    (port 9090) and Grafana (127.0.0.1:3000)'';
+    (127.0.0.1:9090) and Grafana (127.0.0.1:3000)'';
 
   config = lib.mkIf xtcp2.pipeline.enable {
     assertions = [
@@ -109,6 +109,8 @@ in
 
     services.prometheus = {
       enable = true;
+      # As the others: nothing of this is there for the network.
+      listenAddress = lib.mkDefault "127.0.0.1";
       scrapeConfigs = [
         {
           # The alerts go by this name.
