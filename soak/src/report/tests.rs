@@ -168,6 +168,14 @@ fn happened(second: u32, course: Course) -> Vec<What> {
             start_ticks: 60_000,
             announced: false,
         }),
+        1799 => happened.push(What::Reconciled {
+            produced: 3_600_000,
+            stored: 3_600_000,
+            missing: 0,
+            admitted: 0,
+            double: 0,
+            last: true,
+        }),
         700 => happened.push(What::Action {
             name: "stop-kafka".into(),
             done: false,
@@ -267,6 +275,12 @@ fn a_run_that_passed_says_so_in_all_three_files() {
     assert_eq!(
         (read.schema_version, read.events.samples),
         (result::SCHEMA_VERSION, 1800)
+    );
+    assert_eq!(read.totals.polls, read.figures["poll_ms"].count);
+    assert!(
+        read.totals.namespaces_created > 0 && read.totals.rows > 0,
+        "{:?}",
+        read.totals
     );
     let threads = read.figures["threads"];
     assert_eq!((threads.min, threads.median, threads.max), (1.0, 1.0, 1.0));

@@ -124,7 +124,7 @@ pub const GATES: [Gate; 16] = [
     },
     Gate {
         key: "reconciled",
-        meaning: "every row that the daemon produced is in the table, once",
+        meaning: "every row that the daemon produced is in the table, or with the runner where there is none, once",
         cannot_judge: "none after everything had come to rest, or no row was produced",
         threshold: |gates| gates.reconciled.then(|| "0 missing, 0 double".into()),
     },

@@ -109,9 +109,14 @@ pub fn have_what_they_ask_about(scenario: &Scenario, problems: &mut Problems) {
         "expected it where there is a [[load]]: a soak whose load died would pass",
     );
     problems.gate(
-        gates.reconciled && scenario.pipeline.is_none(),
+        gates.reconciled
+            && scenario.pipeline.is_none()
+            && scenario
+                .actions
+                .iter()
+                .any(|action| action.what == What::KillDaemon),
         "reconciled",
-        "there is no [pipeline] to reconcile",
+        "a daemon that is killed without the spool of a [pipeline] loses what it holds",
     );
     let measured = scenario.duration.0.saturating_sub(scenario.warm_up.0);
     for (key, asked) in [
@@ -150,6 +155,11 @@ pub fn have_what_they_ask_about(scenario: &Scenario, problems: &mut Problems) {
     }
     if gates.every_lasting_namespace_is_polled {
         let key = "every_lasting_namespace_is_polled";
+        problems.gate(
+            scenario.pipeline.is_some(),
+            key,
+            "expected no [pipeline]: the runner does not see the rows then",
+        );
         problems.gate(
             drops,
             key,

@@ -151,10 +151,17 @@ fn what_makes_no_sense_is_said_once_with_its_key() {
             "1.3 s",
         ),
         (
-            "namespace-churn",
+            "lifecycle",
             "[gates]",
             "[gates]\nreconciled = true",
             "reconciled",
+            "killed without the spool",
+        ),
+        (
+            "clickhouse-pipeline",
+            "[gates]",
+            "[gates]\nevery_lasting_namespace_is_polled = true",
+            "every_lasting_namespace_is_polled",
             "no [pipeline]",
         ),
         (
