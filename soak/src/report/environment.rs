@@ -1,7 +1,7 @@
 //! The machine and the programs of a run: figures of two runs are comparable where these are the same.
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, process::Command};
 
 /// What figures depend on besides the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct Environment {
     pub cpus: u32,
     /// What they are.
     pub cpu_model: String,
+    /// Whether a program plays the processor: what is said of speed then is that program's.
+    #[serde(default)]
+    pub emulated: bool,
     /// Memory of the machine.
     pub memory_mib: u64,
     /// Commit that the daemon was built from.
@@ -43,9 +46,17 @@ impl Environment {
             },
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             cpu_model: value(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown".into()),
+            emulated: is_emulated(),
             memory_mib: memory_kib / 1024,
             commit: xtcp2::version::COMMIT.to_owned(),
             versions: BTreeMap::from([("xtcp2".to_owned(), xtcp2::version::VERSION.to_owned())]),
         }
     }
+}
+
+/// systemd tells QEMU's own processor (`qemu`) from one that KVM lends it (`kvm`). Without systemd it is taken
+/// for real.
+fn is_emulated() -> bool {
+    let output = Command::new("systemd-detect-virt").arg("--vm").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"qemu")
 }

@@ -303,11 +303,19 @@ fn environment(page: &mut String, result: &RunResult) {
         ("Kernel", environment.kernel.clone()),
         (
             "Processors",
-            format!("{} ({})", environment.cpus, environment.cpu_model),
+            format!(
+                "{} ({}){}",
+                environment.cpus,
+                environment.cpu_model,
+                if environment.emulated { ", emulated" } else { "" }
+            ),
         ),
         ("Memory", format!("{} MiB", environment.memory_mib)),
         ("Commit", environment.commit.clone()),
     ];
+    if !result.not_asked.is_empty() {
+        facts.push(("Gates not asked, as it is emulated", result.not_asked.join(", ")));
+    }
     for (program, version) in &environment.versions {
         facts.push((program, version.clone()));
     }

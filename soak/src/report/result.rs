@@ -40,6 +40,9 @@ pub struct RunResult {
     pub environment: Environment,
     /// Each gate that was asked.
     pub gates: Vec<Gate>,
+    /// Gates of the scenario that were left out, since the processor is emulated.
+    #[serde(default)]
+    pub not_asked: Vec<String>,
     /// Figures by name; the unit is in the name. Those that were never seen are absent.
     pub figures: BTreeMap<String, Spread>,
     /// What was done in all.
@@ -143,6 +146,7 @@ pub fn of(scenario: &Scenario, run: &Run, verdicts: &[Verdict], folded: &Folded)
         ended_early: run.ended_early.clone(),
         environment: run.environment.clone(),
         gates: verdicts.iter().map(Gate::from).collect(),
+        not_asked: run.not_asked.clone(),
         figures: spreads.collect(),
         totals: folded.totals,
         events: Counts {

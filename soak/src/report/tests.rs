@@ -246,6 +246,7 @@ fn made(course: Course) -> Made {
         ended_unix_ms: 1_764_064_800_000 + u64::from(seconds) * 1000,
         ended_early: (course == Course::Short).then(|| "Ctrl-C".into()),
         environment: Environment::here(),
+        not_asked: Vec::new(),
     };
     let mut verdicts = judge.verdicts();
     if course == Course::Bad {
@@ -366,6 +367,7 @@ fn a_folder_without_samples_has_a_report_too() {
         ended_unix_ms: 0,
         ended_early: Some("the daemon did not start".into()),
         environment: Environment::default(),
+        not_asked: Vec::new(),
     };
     let result = write(folder.path(), &scenario("lifecycle"), &run, &[]).unwrap();
     assert_eq!(result.verdict, Status::CannotJudge);

@@ -21,7 +21,7 @@ struct Due {
     at: Option<Duration>,
 }
 
-/// Something of the pipeline that has been begun.
+/// Something that has been begun: of the pipeline, or by systemd.
 #[derive(Debug)]
 struct Begun {
     name: String,
@@ -37,7 +37,7 @@ pub struct Actions {
 
 /// What actions act on.
 pub struct On<'a> {
-    /// The daemon's supervisor.
+    /// Who runs the daemon.
     pub source: &'a mut Source,
     /// What the daemon is started with.
     pub daemon: &'a mut Daemon,
@@ -106,12 +106,12 @@ impl Actions {
 
     fn act(&mut self, what: What, on: &mut On<'_>) -> Result<Option<Child>, String> {
         match what {
-            What::ReloadDaemon => on.daemon.signal(on.source, Signal::SIGHUP)?,
-            What::RestartDaemon => on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT)?,
-            What::KillDaemon => on.daemon.restart(on.source, Signal::SIGKILL, STOP_TIMEOUT)?,
+            What::ReloadDaemon => return on.daemon.reload(on.source),
+            What::RestartDaemon => return on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT),
+            What::KillDaemon => return on.daemon.restart(on.source, Signal::SIGKILL, STOP_TIMEOUT),
             What::DropNextCapability => {
-                on.daemon.drop_next_capability();
-                on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT)?;
+                on.daemon.drop_next_capability()?;
+                return on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT);
             }
             What::FillDisk | What::EmptyDisk => {
                 let disk = on

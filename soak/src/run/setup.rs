@@ -11,6 +11,7 @@ use super::{
     pipeline::Pipeline,
     receiver::Receiver,
     reconciler::Reconciler,
+    service::{SYSTEMCTL, Service, UNIT},
     spool_disk::SpoolDisk,
 };
 use crate::{
@@ -20,12 +21,14 @@ use crate::{
     watch::{
         Source, Watcher,
         supervisor::{Options, Supervisor},
+        systemd::Unit,
     },
 };
 use nix::sys::signal::Signal;
 use std::{
-    fs,
+    fs::{self, Permissions},
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -58,11 +61,18 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Starts load, pipeline and daemon, and waits until the first poll is complete.
+    /// Starts load, pipeline and daemon, and waits until the first poll is complete. The daemon is run by this
+    /// program, or, with `by_systemd`, by the unit that is installed here.
     ///
     /// # Errors
     /// When something does not start: then there is nothing to judge.
-    pub fn new(scenario: &Scenario, out: &Path, program: &Path, script: &Path) -> Result<Setup, String> {
+    pub fn new(
+        scenario: &Scenario,
+        out: &Path,
+        program: &Path,
+        script: &Path,
+        by_systemd: bool,
+    ) -> Result<Setup, String> {
         let marker = Marker::own()?;
         let runtime = Path::new(STATES).join(marker.name(0));
         trace::note(
@@ -116,9 +126,10 @@ impl Setup {
             None => {
                 // In the place of an output that discards: every row is looked at.
                 let socket = runtime.join("rows.sock");
-                receiver = Some(
-                    Receiver::listen(&socket).map_err(|error| format!("{}: {error}", socket.display()))?,
-                );
+                let failed = |error| format!("{}: {error}", socket.display());
+                receiver = Some(Receiver::listen(&socket).map_err(failed)?);
+                // The unit has a user of its own.
+                fs::set_permissions(&socket, Permissions::from_mode(0o666)).map_err(failed)?;
                 arguments.extend(flag("--dest", format!("unix:{}", socket.display())));
                 arguments.extend(flag("--marshal", "protobufList".to_owned()));
             }
@@ -130,20 +141,14 @@ impl Setup {
             .any(|load| matches!(load, Load::Churn { .. }));
         let discovery =
             (has_churn && receiver.is_some()).then(|| Discovery::new(&events, &namespaces, frequency));
-        let mut supervisor = Supervisor::new(Options {
-            program: program.to_owned(),
-            arguments: arguments.clone(),
-            environment: Vec::new(),
-            folder: out,
-        })?;
-        if let Some(path) = supervisor.cgroup() {
-            let path = path.to_owned();
-            trace::note(marker, &Made::Cgroup { path })?;
-        }
-        super::note_process("daemon", supervisor.start()?)?;
+        let mut daemon = Daemon::new(program.to_owned(), arguments.clone());
+        let source = match by_systemd {
+            true => Source::Unit(start_unit(&mut daemon, &out)?),
+            false => Source::Supervisor(start_supervised(program, arguments, &out, marker)?),
+        };
         let mut setup = Setup {
-            watcher: Watcher::open(Source::Supervisor(supervisor), &metrics_address),
-            daemon: Daemon::new(program.to_owned(), arguments),
+            watcher: Watcher::open(source, &metrics_address),
+            daemon,
             metrics_address,
             reconciler,
             reconcile_every: scenario
@@ -257,9 +262,14 @@ impl Setup {
         }
         let rows = self.metric("xtcp2_rows_total");
         let (_, mut events) = self.watcher.sample();
-        if let Source::Supervisor(supervisor) = self.watcher.source()
-            && let Err(error) = supervisor.stop(Signal::SIGTERM, END_TIMEOUT)
-        {
+        let stopped = match (self.watcher.source(), self.daemon.service()) {
+            (Source::Supervisor(supervisor), _) => supervisor.stop(Signal::SIGTERM, END_TIMEOUT),
+            (Source::Unit(unit), service) => {
+                unit.expect_end();
+                service.map_or(Ok(()), Service::stop)
+            }
+        };
+        if let Err(error) = stopped {
             log::error!("{error}");
         }
         let ended = self.watcher.source().events();
@@ -343,6 +353,34 @@ impl Setup {
         let (sample, _) = self.watcher.sample();
         sample.metrics?.get(name).copied()
     }
+}
+
+fn start_supervised(
+    program: &Path,
+    arguments: Vec<String>,
+    out: &Path,
+    marker: Marker,
+) -> Result<Supervisor, String> {
+    let mut supervisor = Supervisor::new(Options {
+        program: program.to_owned(),
+        arguments,
+        environment: Vec::new(),
+        folder: out.to_owned(),
+    })?;
+    if let Some(path) = supervisor.cgroup() {
+        let path = path.to_owned();
+        trace::note(marker, &Made::Cgroup { path })?;
+    }
+    super::note_process("daemon", supervisor.start()?)?;
+    Ok(supervisor)
+}
+
+fn start_unit(daemon: &mut Daemon, out: &Path) -> Result<Unit, String> {
+    daemon.run_by(Service::take()?)?;
+    // Before its start, so that the log is read from the first line on.
+    let unit = Unit::new(UNIT, Path::new(SYSTEMCTL), out);
+    daemon.service().map_or(Ok(()), Service::start)?;
+    Ok(unit)
 }
 
 /// A port of the loopback that is free now; the daemon keeps it through its restarts.
