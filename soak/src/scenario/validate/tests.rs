@@ -173,7 +173,7 @@ fn what_makes_no_sense_is_said_once_with_its_key() {
         ),
         (
             "lifecycle",
-            "at = \"2m45s\"",
+            "at = \"1m45s\"",
             "at = \"15m\"",
             "at",
             "before the end",
