@@ -39,6 +39,9 @@ build() {
     suite=$(codename) || die "expected a host with Debian: the guest is made of the same release, so that programs built here run there"
     [ "$(dpkg --print-architecture)" = amd64 ] || die "expected a host of amd64: scripts/guest knows no other QEMU"
     scripts/setup guest
+    # Whose packages they are, apt knows only from its lists.
+    [ -n "$(sources)" ] || apt-get -qq update
+    [ -n "$(sources)" ] || die "expected sources of Debian's packages in apt, found none"
     if [ "$(key)" = "$(cat $GUEST/key 2>/dev/null)" ]; then return; fi
     [ "$(id -u)" = 0 ] || die "expected root: the image has files of root"
     rm -rf $work $GUEST/key
