@@ -61,7 +61,7 @@ build() {
     main=$(basename "$(echo $work/root/lib/modules/*)")
     other_kernels "$suite" $work
     local version
-    for version in "$work"/root/lib/modules/*; do
+    for version in "$work/root"/lib/modules/*; do
         version=${version##*/}
         cp "$work/root/boot/vmlinuz-$version" "$work/root/boot/initrd.img-$version" $GUEST/
         echo "$version"
