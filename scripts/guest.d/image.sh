@@ -35,8 +35,9 @@ key() {
 }
 
 build() {
-    local suite work=$GUEST/work
+    local suite work=$GUEST/work root=$GUEST/work/root
     suite=$(codename) || die "expected a host with Debian: the guest is made of the same release, so that programs built here run there"
+    [ "$(dpkg --print-architecture)" = amd64 ] || die "expected a host of amd64: scripts/guest knows no other QEMU"
     scripts/setup guest
     if [ "$(key)" = "$(cat $GUEST/key 2>/dev/null)" ]; then return; fi
     [ "$(id -u)" = 0 ] || die "expected root: the image has files of root"
@@ -56,19 +57,19 @@ build() {
         --customize-hook='chroot "$1" systemctl --quiet enable xtcp2-guest.service' \
         --customize-hook='chroot "$1" systemctl --quiet mask getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer' \
         --customize-hook='echo xtcp2-guest >"$1/etc/hostname"; echo "127.0.0.1 localhost xtcp2-guest" >"$1/etc/hosts"' \
-        "$suite" $work/root $work/sources.list
+        "$suite" $root $work/sources.list
     rm -f $GUEST/vmlinuz-* $GUEST/initrd.img-*
-    main=$(basename "$(echo $work/root/lib/modules/*)")
+    main=$(basename "$(echo $root/lib/modules/*)")
     other_kernels "$suite" $work
     local version
-    for version in "$work/root"/lib/modules/*; do
+    for version in "$root"/lib/modules/*; do
         version=${version##*/}
-        cp "$work/root/boot/vmlinuz-$version" "$work/root/boot/initrd.img-$version" $GUEST/
+        cp "$root/boot/vmlinuz-$version" "$root/boot/initrd.img-$version" $GUEST/
         echo "$version"
     done | sort -V >$GUEST/kernels
     echo "$main" >$GUEST/main-kernel
-    rm -rf $work/root/boot/* $work/root/var/cache/apt/* $work/root/var/lib/apt/lists/*
-    mke2fs -q -t ext4 -L root -E lazy_itable_init=0 -d $work/root $GUEST/root.img $ROOT_SIZE >/dev/null
+    rm -rf ${root:?}/boot/* ${root:?}/var/cache/apt/* ${root:?}/var/lib/apt/lists/*
+    mke2fs -q -t ext4 -L root -E lazy_itable_init=0 -d $root $GUEST/root.img $ROOT_SIZE >/dev/null
     rm -rf $work
     key >$GUEST/key
 }
