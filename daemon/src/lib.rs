@@ -22,6 +22,7 @@ pub mod namespaces;
 pub mod netlink;
 pub mod notify;
 pub mod output;
+pub mod pipeline;
 pub mod poll;
 pub mod record;
 pub mod replay;

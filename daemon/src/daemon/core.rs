@@ -8,9 +8,9 @@ use crate::{
     kernel::{Kernel, NamespaceSocket},
     metrics::{self, Snapshot},
     notify::Notify,
-    output::Output,
-    poll::{Poll, PollReport, Progress, World},
-    rows::Rows,
+    output::{Message, Output},
+    pipeline::{Pipeline, PollState, Surroundings},
+    poll::{Poll, PollReport, World},
     schedule::Schedule,
 };
 use nix::sys::signal::Signal;
@@ -20,10 +20,6 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-
-/// How long the loop works on a poll before it looks at its other descriptors: a scrape waits no
-/// longer than this and one datagram.
-const POLL_SLICE: Duration = Duration::from_millis(2);
 
 /// The service manager is asked for so much more time to start, again and again, while the first
 /// poll runs.
@@ -42,17 +38,12 @@ pub(super) struct Core {
     pub notify: Notify,
     pub schedule: Schedule,
     pub kernel: Kernel,
-    pub poll: Poll<NamespaceSocket>,
-    pub rows: Rows,
+    pub pipeline: Pipeline<NamespaceSocket>,
     pub output: Output,
-    pub poll_state: PollState,
-    /// The output stayed full for too long: polls no longer wait for it, the oldest messages go.
-    drops_oldest: bool,
     poll_durations: Histogram,
     poll_start_delays: Histogram,
     polls: u64,
     completed_poll_rows: u64,
-    output_stalls: u64,
     last_poll: PollReport,
     last_poll_end_seconds: f64,
     /// The end has begun, and is to be reached by then.
@@ -70,17 +61,38 @@ pub(super) struct Ending {
     by_signal: bool,
 }
 
-/// What the loop knows of the poll under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PollState {
-    /// None is under way.
-    Idle,
-    /// It can go on at once.
-    Ready,
-    /// It waits for its socket, or until then.
-    Waiting { until: Instant },
-    /// It waits for the output to take messages, but not longer than that.
-    Stalled { since: Instant, until: Instant },
+/// The output and the loop, as the pipeline sees them.
+struct Around<'a> {
+    output: &'a mut Output,
+    epoll: &'a Epoll,
+}
+
+impl Surroundings<NamespaceSocket> for Around<'_> {
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.output.has_room_for(bytes)
+    }
+
+    fn is_full(&self) -> bool {
+        self.output.is_full()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.output.is_idle()
+    }
+
+    fn offer(&mut self, messages: Vec<Message>) {
+        self.output.offer(messages, self.epoll, Instant::now());
+    }
+
+    fn watch(&mut self, socket: &NamespaceSocket) {
+        let _ = self
+            .epoll
+            .add(socket, Token::only(Source::Netlink), Interest::READ);
+    }
+
+    fn unwatch(&mut self, socket: &NamespaceSocket) {
+        let _ = self.epoll.delete(socket);
+    }
 }
 
 impl Core {
@@ -99,8 +111,10 @@ impl Core {
         let notify = Notify::from_environment();
         Ok(Core {
             schedule: Schedule::new(config.frequency, config.poll_jitter_percent, instance_id, now),
-            poll: Poll::new(parts::poll_options(&config)),
-            rows: parts::rows(&config, instance_id, &output)?,
+            pipeline: Pipeline::new(
+                Poll::new(parts::poll_options(&config)),
+                parts::rows(&config, instance_id, &output)?,
+            ),
             watchdog_due: notify.watchdog_every().map(|_| now),
             start_extension_due: Some(now),
             notify,
@@ -109,13 +123,10 @@ impl Core {
             reload,
             kernel,
             output,
-            poll_state: PollState::Idle,
-            drops_oldest: false,
             poll_durations: metrics::poll_duration_histogram(),
             poll_start_delays: metrics::poll_start_delay_histogram(),
             polls: 0,
             completed_poll_rows: 0,
-            output_stalls: 0,
             last_poll: PollReport::default(),
             last_poll_end_seconds: 0.0,
             ending: None,
@@ -126,13 +137,13 @@ impl Core {
 
     /// Everything that the loop has to wake up for.
     pub fn deadlines(&self) -> [Option<Instant>; 7] {
-        let poll = match self.poll_state {
+        let poll = match self.pipeline.state() {
             PollState::Idle if self.ending.is_none() => Some(self.schedule.due()),
             PollState::Waiting { until } | PollState::Stalled { until, .. } => Some(until),
             PollState::Idle | PollState::Ready => None,
         };
         // A poll that is due while one runs is counted, once. The scan between polls has to wait.
-        let (missed, scan) = match self.poll_state {
+        let (missed, scan) = match self.pipeline.state() {
             PollState::Idle => (None, self.kernel.discovery().scan_due()),
             _ => (self.schedule.missed_due(), None),
         };
@@ -155,9 +166,9 @@ impl Core {
         }
         // Behind the output, whose last message it may wait for, and before the next poll.
         self.apply_reload(epoll, now);
-        if self.poll_state == PollState::Idle {
+        if self.pipeline.state() == PollState::Idle {
             if self.ending.is_none() && is_due(Some(self.schedule.due())) {
-                self.start_poll(now);
+                self.start_poll(epoll, now);
             } else if is_due(self.kernel.discovery().scan_due()) {
                 self.kernel.scan();
             }
@@ -176,111 +187,40 @@ impl Core {
         }
     }
 
-    fn start_poll(&mut self, now: Instant) {
+    fn start_poll(&mut self, epoll: &Epoll, now: Instant) {
         let delay = now.saturating_duration_since(self.schedule.due());
         self.poll_start_delays.observe(delay.as_secs_f64());
         self.schedule.started(now);
-        self.drops_oldest &= self.output.is_full();
-        self.poll.start(&mut self.kernel, &self.rows);
-        self.poll_state = PollState::Ready;
+        let output = &mut self.output;
+        self.pipeline
+            .start(&mut self.kernel, &mut Around { output, epoll });
     }
 
     pub fn netlink_ready(&mut self, epoll: &Epoll) {
-        if let Some(socket) = self.poll.socket() {
-            // Registered only while it is waited for.
-            let _ = epoll.delete(socket);
-        }
-        self.poll_state = PollState::Ready;
+        let output = &mut self.output;
+        self.pipeline.socket_ready(&mut Around { output, epoll });
     }
 
     /// A slice of the poll, if there is one and nothing holds it up.
     pub fn go_on_with_poll(&mut self, epoll: &Epoll) {
-        let now = Instant::now();
-        match self.poll_state {
-            PollState::Waiting { until } if until <= now => self.netlink_ready(epoll),
-            PollState::Stalled { since, until } => {
-                if until <= now && self.must_wait_for_output() {
-                    log::warn!("the output takes nothing: the oldest messages are given up for new ones");
-                    self.drops_oldest = true;
-                }
-                self.offer_messages(epoll);
-                if !self.must_wait_for_output() {
-                    self.poll.was_held_up(now.duration_since(since));
-                    self.poll_state = PollState::Ready;
-                }
-            }
-            PollState::Ready if self.must_wait_for_output() => self.stall(epoll, now),
-            _ => {}
-        }
-        if self.poll_state == PollState::Ready {
-            let progress = self.poll.advance(&mut self.kernel, &mut self.rows, POLL_SLICE);
-            self.offer_messages(epoll);
-            match progress {
-                Progress::More => {}
-                Progress::Idle => self.poll_state = PollState::Idle,
-                Progress::Waiting(until) => {
-                    if let Some(socket) = self.poll.socket() {
-                        // A socket that cannot be waited for is tried again at its deadline.
-                        let _ = epoll.add(socket, Token::only(Source::Netlink), Interest::READ);
-                    }
-                    self.poll_state = PollState::Waiting { until };
-                }
-                Progress::Finished(report) => {
-                    self.poll_state = PollState::Idle;
-                    self.poll_finished(report);
-                    self.apply_reload(epoll, Instant::now());
-                }
-            }
-            if self.rows.has_messages() {
-                self.stall(epoll, Instant::now());
-            }
+        let output = &mut self.output;
+        let around = &mut Around { output, epoll };
+        let ended = self
+            .pipeline
+            .go_on(&mut self.kernel, around, self.config.frequency);
+        if let Some(report) = ended {
+            self.poll_finished(report);
+            self.apply_reload(epoll, Instant::now());
         }
         let now = Instant::now();
-        let may_rest = matches!(self.poll_state, PollState::Idle | PollState::Stalled { .. });
-        if may_rest || self.poll.steps() != self.progress.1 {
-            self.progress = (now, self.poll.steps());
+        let may_rest = matches!(
+            self.pipeline.state(),
+            PollState::Idle | PollState::Stalled { .. }
+        );
+        let steps = self.pipeline.poll.steps();
+        if may_rest || steps != self.progress.1 {
+            self.progress = (now, steps);
         }
-    }
-
-    /// Hands over what the output has room for. What is left is at most the messages of a slice.
-    fn offer_messages(&mut self, epoll: &Epoll) {
-        // What one offer held may be delivered at once, which makes room for the next.
-        loop {
-            let mut messages = Vec::new();
-            let mut bytes = 0;
-            while let Some(next_bytes) = self.rows.next_message_bytes()
-                && (self.drops_oldest
-                    || self.output.has_room_for(bytes + next_bytes)
-                    // What can never fit is dropped alone, instead of being waited for.
-                    || messages.is_empty() && self.output.is_idle())
-                && let Some(message) = self.rows.take_message()
-            {
-                bytes += next_bytes;
-                messages.push(message);
-            }
-            if messages.is_empty() {
-                return;
-            }
-            self.output.offer(messages, epoll, Instant::now());
-        }
-    }
-
-    /// Whether a message might push one out that could still be delivered.
-    fn must_wait_for_output(&self) -> bool {
-        !self.drops_oldest && (self.rows.has_messages() || self.output.is_full())
-    }
-
-    /// The poll goes on when the output has room, or when the next poll would be due.
-    fn stall(&mut self, epoll: &Epoll, now: Instant) {
-        self.output_stalls += 1;
-        if let Some(socket) = self.poll.socket() {
-            // Asked again after the stall; until then its replies would only wake the loop.
-            let _ = epoll.delete(socket);
-        }
-        self.poll_state = PollState::Stalled {
-            since: now,
-            until: now + self.config.frequency,
-        };
     }
 
     fn poll_finished(&mut self, report: PollReport) {
@@ -348,17 +288,15 @@ impl Core {
                     true => self.output.is_safe(),
                     false => self.output.is_idle(),
                 };
-                ending.deadline <= now || self.poll_state == PollState::Idle && is_done
+                ending.deadline <= now || self.pipeline.state() == PollState::Idle && is_done
             }
         }
     }
 
     /// The last things: what was read is delivered or counted.
     pub fn finish(mut self) -> ExitCode {
-        self.rows.flush();
         let dropped_before = self.output.counters().dropped_total().rows;
-        let late: Vec<_> = std::iter::from_fn(|| self.rows.take_message()).collect();
-        self.output.came_too_late(late);
+        self.output.came_too_late(self.pipeline.end());
         self.output.shutdown();
         let undelivered = self.output.counters().dropped_total().rows - dropped_before;
         let waiting = self.output.queued();
@@ -379,7 +317,7 @@ impl Core {
     }
 
     fn log_summary(&self) {
-        let rows = self.rows.counters();
+        let rows = self.pipeline.rows.counters();
         let counters = self.output.counters();
         log::info!(
             "{} polls, {} rows in {} envelopes; delivered {} rows, dropped {}, {} bytes waiting; last: {} namespaces, {} sockets, {:.1?}",
@@ -411,14 +349,14 @@ impl Status for Core {
             polls: self.polls,
             completed_poll_rows: self.completed_poll_rows,
             polls_late: self.schedule.late(),
-            output_stalls: self.output_stalls,
+            output_stalls: self.pipeline.stalls(),
             poll_durations: &self.poll_durations,
             poll_start_delays: &self.poll_start_delays,
             last_poll_end_seconds: self.last_poll_end_seconds,
-            dumps: self.poll.counters(),
-            known_sockets: self.poll.known_sockets(),
-            rows: self.rows.counters(),
-            anomalies: self.rows.anomalies(),
+            dumps: self.pipeline.poll.counters(),
+            known_sockets: self.pipeline.poll.known_sockets(),
+            rows: self.pipeline.rows.counters(),
+            anomalies: self.pipeline.rows.anomalies(),
             namespaces: self.kernel.discovery().counters(),
             output: self.output.counters(),
             output_queued: self.output.queued(),

@@ -13,9 +13,10 @@ use crate::{
     epoll::{Epoll, Event, Interest, Source, Token},
     kernel::Kernel,
     namespaces::{Discovery, Home},
+    pipeline::PollState,
     version::VERSION,
 };
-use core::{Core, PollState};
+use core::Core;
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
@@ -172,7 +173,7 @@ impl Daemon {
     /// Sets the timer to the earliest deadline; returns how long the wait may take, which is not at
     /// all when the poll can go on.
     fn arm_timer(&mut self, now: Instant) -> Result<Option<Duration>, Fatal> {
-        if self.core.poll_state == PollState::Ready {
+        if self.core.pipeline.state() == PollState::Ready {
             return Ok(Some(Duration::ZERO));
         }
         let admin = self.admin.as_ref().and_then(Admin::deadline);

@@ -4,15 +4,13 @@
 //! everything as it was. Numbers that make a table prove itself (instance id, record counter,
 //! envelope sequence, counters) go on without a gap.
 
-use super::{
-    core::{Core, PollState},
-    parts,
-};
+use super::{core::Core, parts};
 use crate::{
     cli::{self, Command, Invocation},
     config::Config,
     epoll::Epoll,
     logger,
+    pipeline::PollState,
 };
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -126,7 +124,7 @@ impl Core {
     /// Puts new settings in force when their time has come. Not while events of the old output may
     /// still be in hand: the new one's first descriptor could be taken for it.
     pub(super) fn apply_reload(&mut self, epoll: &Epoll, now: Instant) {
-        if self.poll_state != PollState::Idle || self.ending.is_some() {
+        if self.pipeline.state() != PollState::Idle || self.ending.is_some() {
             return;
         }
         let Some(mut pending) = self.reload.pending.take() else {
@@ -172,9 +170,10 @@ impl Core {
                 .map_err(super::Fatal::configuration)?;
         }
         self.output.set_queue_bytes_max(config.output_queue_bytes);
-        self.rows
+        self.pipeline
+            .rows
             .reconfigure(parts::rows(config, self.instance_id, &self.output)?);
-        self.poll.set_options(parts::poll_options(config));
+        self.pipeline.poll.set_options(parts::poll_options(config));
         self.schedule
             .set(config.frequency, config.poll_jitter_percent, now);
         logger::start(config.log_level, config.log_format);

@@ -35,6 +35,7 @@ mod counts;
 mod discovery;
 mod folders;
 mod processes;
+mod system;
 mod visit;
 mod watch;
 
@@ -42,6 +43,7 @@ pub use counts::{CountFiles, Counts};
 pub use discovery::{Candidate, Counters, Discovery, Next};
 pub use folders::FolderCounters;
 pub use processes::{SCAN_SLICE, ScanCounters};
+pub use system::{Linux, System};
 pub use visit::{FailureKind, Home, Identity, Visit, VisitError};
 
 /// Which kinds of failure of a namespace are in the log already, so that each is logged once.

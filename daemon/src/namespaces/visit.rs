@@ -3,24 +3,9 @@
 //! Nothing is held per namespace: the path is closed before the visit returns, so a deleted
 //! namespace is pinned only by the socket, for as long as its dump is read.
 
-use super::counts::CountFiles;
-use crate::sys::netns_cookie::netns_cookie;
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, open},
-    sched::{CloneFlags, setns},
-    sys::{
-        socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
-        stat::{Mode, fstat},
-        statfs::{NSFS_MAGIC, fstatfs},
-    },
-};
-use std::{
-    fmt,
-    io::Write,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
-    path::Path,
-};
+use super::system::{Linux, System};
+use nix::errno::Errno;
+use std::{fmt, io::Write, os::unix::fs::MetadataExt, path::Path};
 
 /// The step at which every visit fails when the daemon may not return to its own namespace.
 pub(super) const NO_WAY_HOME: &str = "setns to the own network namespace";
@@ -44,11 +29,11 @@ impl Identity {
 
 /// What a visit brings home.
 #[derive(Debug)]
-pub struct Visit {
+pub struct Visit<S: System = Linux> {
     /// A non-blocking `NETLINK_SOCK_DIAG` socket in the visited namespace.
-    pub socket: OwnedFd,
+    pub socket: S::Socket,
     /// What the kernel counts there; without it the namespace can only be walked.
-    pub counts: Option<CountFiles>,
+    pub counts: Option<S::Counts>,
     /// Read on that very socket, so it cannot be another namespace's.
     pub identity: Identity,
 }
@@ -147,8 +132,9 @@ impl std::error::Error for VisitError {}
 
 /// The namespace the daemon lives in, and the way back to it.
 #[derive(Debug)]
-pub struct Home {
-    namespace: OwnedFd,
+pub struct Home<S: System = Linux> {
+    system: S,
+    namespace: S::File,
     inode: u64,
     /// What setns to here answered when nothing was at stake. Who may not come home must not go
     /// out: a daemon in a user namespace of its own may enter namespaces made there, but not
@@ -162,13 +148,31 @@ impl Home {
     /// # Errors
     /// When /proc is not mounted or no descriptor is left.
     pub fn open() -> Result<Home, VisitError> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let namespace = open("/proc/thread-self/ns/net", flags, Mode::empty()).map_err(VisitError::at(
+        Home::on(Linux)
+    }
+
+    /// What rows of the own namespace carry as its name: init's path where it is init's namespace.
+    pub fn name(&self) -> &'static str {
+        match std::fs::metadata("/proc/1/ns/net") {
+            Ok(init) if init.ino() == self.inode => "/proc/1/ns/net",
+            _ => "/proc/self/ns/net",
+        }
+    }
+}
+
+impl<S: System> Home<S> {
+    /// As [`Home::open`], on another system than this machine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn on(system: S) -> Result<Home<S>, VisitError> {
+        let namespace = system.open_own().map_err(VisitError::at(
             "open /proc/thread-self/ns/net (is /proc mounted?)",
         ))?;
-        let inode = fstat(&namespace).map_err(VisitError::at("fstat"))?.st_ino;
-        let way_home = setns(&namespace, CloneFlags::CLONE_NEWNET);
+        let inode = system.inode(&namespace).map_err(VisitError::at("fstat"))?;
+        let way_home = system.enter(&namespace);
         Ok(Home {
+            system,
             namespace,
             inode,
             way_home,
@@ -188,44 +192,32 @@ impl Home {
         self.inode
     }
 
-    /// What rows of the own namespace carry as its name: init's path where it is init's namespace.
-    pub fn name(&self) -> &'static str {
-        match std::fs::metadata("/proc/1/ns/net") {
-            Ok(init) if init.ino() == self.inode => "/proc/1/ns/net",
-            _ => "/proc/self/ns/net",
-        }
-    }
-
     /// A socket in the own namespace; needs no privileges.
     ///
     /// # Errors
     /// When no descriptor or memory is left, or the kernel has no sock_diag.
-    pub fn visit_own(&self) -> Result<Visit, VisitError> {
-        let socket = diag_socket().map_err(VisitError::at("socket"))?;
-        arrived(socket, CountFiles::open(), self.inode)
+    pub fn visit_own(&self) -> Result<Visit<S>, VisitError> {
+        let socket = self.system.socket().map_err(VisitError::at("socket"))?;
+        self.arrived(socket, self.system.counts(), self.inode)
     }
 
     /// A socket in the namespace mounted on, or linked from, `path`.
     ///
     /// # Errors
     /// Each is a matter of this namespace alone: the thread is home again.
-    pub fn visit(&self, path: &Path) -> Result<Visit, VisitError> {
+    pub fn visit(&self, path: &Path) -> Result<Visit<S>, VisitError> {
         self.way_home.map_err(VisitError::at(NO_WAY_HOME))?;
-        // A FIFO in the folder must not block the loop, a terminal not become ours.
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let namespace = open(path, flags, Mode::empty()).map_err(VisitError::at("open"))?;
-        let file_system = fstatfs(&namespace).map_err(VisitError::at("fstatfs"))?;
-        if file_system.filesystem_type() != NSFS_MAGIC {
+        let namespace = self.system.open(path).map_err(VisitError::at("open"))?;
+        let is_namespace = self.system.is_namespace(&namespace);
+        if !is_namespace.map_err(VisitError::at("fstatfs"))? {
             return Err(VisitError {
                 kind: FailureKind::NotYetMounted,
                 step: "fstatfs",
                 errno: Errno::UnknownErrno,
             });
         }
-        let inode = fstat(&namespace).map_err(VisitError::at("fstat"))?.st_ino;
-        // With the kind given, the kernel refuses namespaces of other kinds with EINVAL, before it
-        // looks at privileges; and a service under RestrictNamespaces=net may not pass 0.
-        setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+        let inode = self.system.inode(&namespace).map_err(VisitError::at("fstat"))?;
+        self.system.enter(&namespace).map_err(|errno| match errno {
             Errno::EINVAL => VisitError {
                 kind: FailureKind::NotANetworkNamespace,
                 step: "setns",
@@ -233,14 +225,14 @@ impl Home {
             },
             errno => VisitError::new("setns", errno),
         })?;
-        let socket = diag_socket();
-        let counts = CountFiles::open();
+        let socket = self.system.socket();
+        let counts = self.system.counts();
         self.come_home();
-        arrived(socket.map_err(VisitError::at("socket"))?, counts, inode)
+        self.arrived(socket.map_err(VisitError::at("socket"))?, counts, inode)
     }
 
     fn come_home(&self) {
-        if let Err(errno) = setns(&self.namespace, CloneFlags::CLONE_NEWNET) {
+        if let Err(errno) = self.system.enter(&self.namespace) {
             // Whatever came next would carry a wrong namespace. Not through the logger, which may
             // do more than write to stderr.
             let line = format!("<2>cannot return to the own network namespace: {errno}; aborting\n");
@@ -248,27 +240,24 @@ impl Home {
             std::process::abort();
         }
     }
-}
 
-fn diag_socket() -> Result<OwnedFd, Errno> {
-    socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkSockDiag,
-    )
-}
-
-/// A socket keeps its namespace, so all questions about it are asked at home.
-fn arrived(socket: OwnedFd, counts: Result<CountFiles, Errno>, inode: u64) -> Result<Visit, VisitError> {
-    let cookie = netns_cookie(&socket).map_err(VisitError::at("getsockopt SO_NETNS_COOKIE"))?;
-    Ok(Visit {
-        socket,
-        counts: counts
-            .map_err(|errno| log::debug!("counts of a namespace: {errno}"))
-            .ok(),
-        identity: Identity { cookie, inode },
-    })
+    /// A socket keeps its namespace, so all questions about it are asked at home.
+    fn arrived(
+        &self,
+        socket: S::Socket,
+        counts: Result<S::Counts, Errno>,
+        inode: u64,
+    ) -> Result<Visit<S>, VisitError> {
+        let cookie = self.system.cookie(&socket);
+        let cookie = cookie.map_err(VisitError::at("getsockopt SO_NETNS_COOKIE"))?;
+        Ok(Visit {
+            socket,
+            counts: counts
+                .map_err(|errno| log::debug!("counts of a namespace: {errno}"))
+                .ok(),
+            identity: Identity { cookie, inode },
+        })
+    }
 }
 
 #[cfg(test)]

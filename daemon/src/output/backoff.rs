@@ -12,12 +12,13 @@ const _: () = assert!(WAIT_MIN.as_millis() << DOUBLINGS_MAX >= WAIT_MAX.as_milli
 
 /// Exponential waits, jittered, so that a fleet does not come back in step.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     attempts: u32,
     random: u64,
 }
 
 impl Backoff {
+    /// Nothing has failed yet; `seed` is of the jitter.
     pub fn new(seed: u64) -> Backoff {
         Backoff {
             attempts: 0,

@@ -1,7 +1,7 @@
 //! Where a message of the queue is.
 
-use super::Message;
-use crate::spool::{Kept, Spool};
+use super::{Identity, Message};
+use crate::spool::{Disk, Kept, Spool};
 use std::io;
 
 /// A message in memory, on disk, or both.
@@ -24,6 +24,13 @@ impl Held {
 
     pub fn is_on_disk(&self) -> bool {
         matches!(self, Held::OnDisk { .. })
+    }
+
+    pub fn identity(&self) -> Identity {
+        match self {
+            Held::InMemory(message) => message.identity,
+            Held::OnDisk { kept, .. } => kept.identity,
+        }
     }
 
     pub fn rows(&self) -> u32 {
@@ -75,7 +82,7 @@ impl Held {
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn save(&mut self, spool: &mut Spool) -> io::Result<()> {
+    pub fn save<D: Disk>(&mut self, spool: &mut Spool<D>) -> io::Result<()> {
         if let Held::InMemory(message) = self {
             let kept = spool.append(message)?;
             let empty = Vec::new();

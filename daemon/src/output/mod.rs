@@ -28,7 +28,10 @@ mod transport;
 
 pub use counters::{Counters, DropReason, Tally};
 pub use destination::{ClickhouseUrl, Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
+pub use backoff::Backoff;
+pub use queue::{Queue, Ticket};
 pub use tail::Tail;
+pub use transmission::{Transmission, Transmitted};
 
 use crate::{
     epoll::{Epoll, Event},
@@ -36,7 +39,6 @@ use crate::{
 };
 use link::Link;
 use nix::sys::socket::SockType;
-use queue::Queue;
 use std::{fmt, os::fd::AsFd, path::Path, path::PathBuf, time::Instant};
 
 /// Who a message is, fixed before it is kept or sent: a receiver that gets it twice can tell.
@@ -355,14 +357,7 @@ impl Output {
     /// Takes messages that the end of the daemon leaves no time to send: into the spool, or else they are
     /// counted as dropped.
     pub fn came_too_late(&mut self, messages: Vec<Message>) {
-        match self.queue.spool() {
-            Some(_) => self.queue.push(messages),
-            None => {
-                for message in &messages {
-                    self.queue.refused(message, DropReason::Shutdown);
-                }
-            }
-        }
+        self.queue.came_too_late(messages);
     }
 
     /// The end: what waits in memory is counted as dropped, connections are closed, a file is synced. The

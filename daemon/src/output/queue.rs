@@ -11,12 +11,12 @@
 //! or its reader could not find the start of the next. A message that could never fit goes at once,
 //! alone, instead of emptying the queue in vain.
 
-use super::{Counters, DropReason, Message, Tally, held::Held};
-use crate::spool::{Kept, ReadError, Spool};
+use super::{Counters, DropReason, Identity, Message, Tally, held::Held};
+use crate::spool::{Disk, Kept, ReadError, RealDisk, Spool};
 use std::collections::BTreeMap;
 
 /// A message of the queue, for as long as it is there. Tickets grow in the order of the messages.
-pub(super) type Ticket = usize;
+pub type Ticket = usize;
 
 /// Of messages that are on disk, so many bytes are also in memory, not to be read again when they are
 /// sent at once.
@@ -38,7 +38,7 @@ struct Entry {
 
 /// Messages that wait, and the counts of those that no longer do.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub struct Queue<D: Disk = RealDisk> {
     entries: BTreeMap<Ticket, Entry>,
     next_ticket: Ticket,
     /// No message before this one waits.
@@ -52,15 +52,16 @@ pub(super) struct Queue {
     cached_bytes: usize,
     /// The largest message so far: what must still fit for the queue not to be full.
     largest_bytes: usize,
-    spool: Option<Spool>,
+    spool: Option<Spool<D>>,
+    /// What became of messages so far.
     pub counters: Counters,
     /// What the last failed connection said.
     pub last_error: Option<String>,
 }
 
-impl Queue {
+impl<D: Disk> Queue<D> {
     /// An empty one in memory.
-    pub fn new(bytes_max: usize) -> Queue {
+    pub fn new(bytes_max: usize) -> Queue<D> {
         Queue {
             entries: BTreeMap::new(),
             next_ticket: 0,
@@ -78,7 +79,7 @@ impl Queue {
     }
 
     /// One on disk, with what waits there; `bytes_max` is for what the disk refuses.
-    pub fn on_disk(bytes_max: usize, spool: Spool, waiting: Vec<Kept>) -> Queue {
+    pub fn on_disk(bytes_max: usize, spool: Spool<D>, waiting: Vec<Kept>) -> Queue<D> {
         let mut queue = Queue::new(bytes_max);
         for kept in waiting {
             queue.counters.recovered.add(kept.rows, u64::from(kept.bytes_len));
@@ -171,7 +172,10 @@ impl Queue {
             entry.held.save(spool).ok()?;
             self.in_memory_bytes -= bytes;
             self.cached_bytes += bytes;
-            self.uncache(ticket);
+            // The front may be half out: whoever sends it needs the other half.
+            if self.front_ticket() != Some(ticket) {
+                self.uncache(ticket);
+            }
         }
         let bytes: Vec<usize> = messages.iter().map(|message| message.bytes.len()).collect();
         self.make_room(&bytes);
@@ -201,6 +205,7 @@ impl Queue {
             .and_then(|entry| entry.held.message())
     }
 
+    /// Whether nothing waits and nothing is on its way.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -215,8 +220,24 @@ impl Queue {
         self.queued
     }
 
+    /// Who they are, in their order, and whether each outlives the process.
+    pub fn identities(&self) -> impl Iterator<Item = (Identity, bool)> {
+        let entries = self.entries.values();
+        entries.map(|entry| (entry.held.identity(), entry.held.is_on_disk()))
+    }
+
+    /// Bytes of the messages that are in memory alone: never more than the bound.
+    pub fn in_memory_bytes(&self) -> usize {
+        self.in_memory_bytes
+    }
+
+    /// Bytes of the copies in memory of messages that are on disk and about to be sent.
+    pub fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
     /// The spool, if there is one.
-    pub fn spool(&self) -> Option<&Spool> {
+    pub fn spool(&self) -> Option<&Spool<D>> {
         self.spool.as_ref()
     }
 
@@ -330,6 +351,7 @@ impl Queue {
         self.load_front();
     }
 
+    /// The receiver has the message.
     pub fn delivered(&mut self, ticket: Ticket) {
         if let Some(held) = self.take(ticket) {
             self.counters.delivered.add(held.rows(), held.bytes() as u64);
@@ -340,6 +362,7 @@ impl Queue {
         self.load_front();
     }
 
+    /// The message is given up.
     pub fn dropped(&mut self, ticket: Ticket, reason: DropReason) {
         self.dropped_without_loading(ticket, reason);
         self.load_front();
@@ -389,21 +412,35 @@ impl Queue {
         }
     }
 
+    /// The receiver has the front message.
     pub fn front_delivered(&mut self) {
         if let Some(ticket) = self.front_ticket() {
             self.delivered(ticket);
         }
     }
 
+    /// The front message is given up.
     pub fn front_dropped(&mut self, reason: DropReason) {
         if let Some(ticket) = self.front_ticket() {
             self.dropped(ticket, reason);
         }
     }
 
+    /// All messages are given up.
     pub fn all_dropped(&mut self, reason: DropReason) {
         while let Some(ticket) = self.front_ticket() {
             self.dropped_without_loading(ticket, reason);
+        }
+    }
+
+    /// Takes messages that the end of the daemon leaves no time to send: onto the disk, or else they are
+    /// counted as dropped.
+    pub fn came_too_late(&mut self, messages: Vec<Message>) {
+        match self.spool {
+            Some(_) => self.push(messages),
+            None => messages
+                .iter()
+                .for_each(|message| self.refused(message, DropReason::Shutdown)),
         }
     }
 
@@ -430,11 +467,10 @@ mod tests {
     }
 
     fn sequences(queue: &Queue) -> Vec<u64> {
-        let sequence = |entry: &Entry| match &entry.held {
-            Held::InMemory(message) => message.identity.envelope_sequence,
-            Held::OnDisk { kept, .. } => kept.identity.envelope_sequence,
-        };
-        queue.entries.values().map(sequence).collect()
+        queue
+            .identities()
+            .map(|(identity, _)| identity.envelope_sequence)
+            .collect()
     }
 
     #[test]

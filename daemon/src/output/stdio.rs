@@ -11,7 +11,7 @@ use super::{
     backoff::Backoff,
     queue::Queue,
     registration::Registration,
-    transmission::{Progress, Transmission},
+    transmission::{Transmission, Transmitted},
 };
 use crate::epoll::{Epoll, Event, Interest};
 use nix::sys::socket::{MsgFlags, send};
@@ -169,7 +169,7 @@ impl Stdio {
                 }
             });
         match stepped {
-            Ok(Progress::Drained) => {
+            Ok(Transmitted::Drained) => {
                 self.backoff.reset();
                 if self.registration.waits_for_room()
                     && let Err(error) = self.registration.want(epoll, &self.file, Interest::NONE)
@@ -177,8 +177,8 @@ impl Stdio {
                     self.close(&error.to_string(), queue, epoll);
                 }
             }
-            Ok(Progress::More) if means == Means::Plain => self.retry_at = Some(now),
-            Ok(Progress::More) => self.wait_for_room(queue, epoll),
+            Ok(Transmitted::More) if means == Means::Plain => self.retry_at = Some(now),
+            Ok(Transmitted::More) => self.wait_for_room(queue, epoll),
             // A full disk: the rest of the message follows when there is room again.
             Err(error) if means == Means::Plain => {
                 queue.counters.errors += 1;

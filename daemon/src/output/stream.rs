@@ -10,7 +10,7 @@ use super::{
     Options,
     link::{Change, Link},
     queue::Queue,
-    transmission::{Progress, Transmission},
+    transmission::{Transmission, Transmitted},
 };
 use crate::epoll::{Epoll, Event, Interest};
 use std::{
@@ -96,8 +96,8 @@ impl Stream {
             self.link.settled();
         }
         let wanted = stepped.and_then(|progress| match progress {
-            Progress::Drained => self.link.want(epoll, Interest::READ),
-            Progress::More => self.link.want(epoll, Interest::BOTH),
+            Transmitted::Drained => self.link.want(epoll, Interest::READ),
+            Transmitted::More => self.link.want(epoll, Interest::BOTH),
         });
         if let Err(error) = wanted {
             self.lost(&error, queue, now);

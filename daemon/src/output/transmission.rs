@@ -1,6 +1,7 @@
 //! How far the front message got on a stream of bytes.
 
 use super::queue::Queue;
+use crate::spool::Disk;
 use std::io::{self, ErrorKind};
 
 /// Bytes written before the loop gets its turn again: about a millisecond of copying.
@@ -8,7 +9,7 @@ pub(super) const BYTES_PER_TURN: usize = 1 << 20;
 
 /// Why a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub enum Transmitted {
     /// Nothing is left to write.
     Drained,
     /// There was no room, or enough was written for this turn.
@@ -17,29 +18,32 @@ pub(super) enum Progress {
 
 /// Position in the stream: the preamble once, then message after message.
 #[derive(Debug, Default)]
-pub(super) struct Transmission {
+pub struct Transmission {
     preamble_sent: usize,
     message_sent: usize,
 }
 
 impl Transmission {
     /// A new stream begins: the preamble is due again, and the front message from its first byte.
-    pub fn restart(&mut self, queue: &mut Queue) {
+    pub fn restart<D: Disk>(&mut self, queue: &mut Queue<D>) {
         *self = Transmission::default();
         queue.retry_front();
     }
 
     /// Writes until the queue is empty, there is no room, or the turn is over.
-    pub fn step(
+    ///
+    /// # Errors
+    /// When the stream is broken: what `write` said.
+    pub fn step<D: Disk>(
         &mut self,
-        queue: &mut Queue,
+        queue: &mut Queue<D>,
         preamble: &[u8],
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<Progress> {
+    ) -> io::Result<Transmitted> {
         let mut budget = BYTES_PER_TURN;
         loop {
             let Some(message) = queue.front() else {
-                return Ok(Progress::Drained);
+                return Ok(Transmitted::Drained);
             };
             let in_preamble = self.preamble_sent < preamble.len();
             let rest = match in_preamble {
@@ -52,7 +56,7 @@ impl Transmission {
                 continue;
             }
             if budget == 0 {
-                return Ok(Progress::More);
+                return Ok(Transmitted::More);
             }
             match write(&rest[..rest.len().min(budget)]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -66,7 +70,7 @@ impl Transmission {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::More),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Transmitted::More),
                 Err(error) => return Err(error),
             }
         }

@@ -29,6 +29,10 @@ const DUMP_ATTEMPTS_MAX: u32 = 3;
 /// of the next. So many sockets back it is looked for: chains are a few sockets long.
 const REPEATED_SOCKETS_MAX: usize = 64;
 
+/// If more were put in front than were read of the chain before, some of those that are new stand before
+/// the ones that come again. So many are looked past in each datagram.
+const NEW_BEFORE_REPEATED_MAX: usize = 8;
+
 /// Which request is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
@@ -137,7 +141,8 @@ impl Dump {
             ..
         } = scratch;
         let before = seen.cookies.len();
-        let mut may_repeat = before > 0;
+        let recent = before.saturating_sub(REPEATED_SOCKETS_MAX)..before;
+        let mut new_sockets = 0;
         let mut end = None;
         for message in Messages::new(&buffer[..length]) {
             let Ok(message) = message else {
@@ -159,13 +164,13 @@ impl Dump {
                         counters.malformed += 1;
                         continue;
                     };
-                    if may_repeat {
-                        let recent = before.saturating_sub(REPEATED_SOCKETS_MAX);
-                        may_repeat = seen.cookies[recent..before].contains(&reply.cookie());
-                    }
-                    match may_repeat {
-                        true => counters.duplicates += 1,
-                        false => seen.take(&reply, options.states, counters, rows),
+                    if new_sockets <= NEW_BEFORE_REPEATED_MAX
+                        && seen.cookies[recent.clone()].contains(&reply.cookie())
+                    {
+                        counters.duplicates += 1;
+                    } else {
+                        new_sockets += 1;
+                        seen.take(&reply, options.states, counters, rows);
                     }
                 }
                 NLMSG_DONE => end = Some(done_error(message.payload)),
@@ -224,7 +229,6 @@ impl Dump {
         match errno {
             libc::EINTR | libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => self.repeat(scratch),
             _ => {
-                scratch.counters.incomplete += 1;
                 log::warn!(
                     "dump of a namespace failed: {}",
                     io::Error::from_raw_os_error(errno)
@@ -237,7 +241,6 @@ impl Dump {
     /// Makes the dump again, without a second row for what was read already.
     fn repeat(&mut self, scratch: &mut Scratch) -> Step {
         if self.attempt == DUMP_ATTEMPTS_MAX {
-            scratch.counters.incomplete += 1;
             return Step::Done;
         }
         self.attempt += 1;

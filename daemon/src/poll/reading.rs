@@ -188,8 +188,10 @@ impl<S> Reading<S> {
             },
             Stage::Listeners(_) | Stage::LookUps(_) => self.walk_after_all(world, scratch),
             Stage::Walk(dump) => {
-                if dump.complete {
-                    self.walked(world, memory, scratch, poll);
+                match dump.complete {
+                    true => self.walked(world, memory, scratch, poll),
+                    // Only here: after a dump of the listeners that failed, all is read once more.
+                    false => scratch.counters.incomplete += 1,
                 }
                 Step::Done
             }

@@ -1,12 +1,12 @@
 //! Everything the spool asks of the disk, in one narrow trait: [`super::RealDisk`] in the daemon, a seeded
 //! simulation that loses, tears and refuses in tests. Static dispatch.
 
-use std::io;
+use std::{fmt, io};
 
 /// One folder of files, and the clock that the journal writes down.
 pub trait Disk {
     /// An open file.
-    type File;
+    type File: fmt::Debug;
 
     /// Names of the files in the folder, in any order.
     ///

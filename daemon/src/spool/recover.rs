@@ -13,7 +13,7 @@ use super::{
 };
 use crate::output::Identity;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
 };
 
@@ -79,6 +79,8 @@ pub(super) struct Remains {
 pub(super) struct Verdict {
     /// To be delivered, in order.
     pub waiting: Vec<Found>,
+    /// Others of the same messages, that are not.
+    pub copies: Vec<Found>,
     /// Of these, the journal shall know that they were produced.
     pub unknown: Vec<Found>,
     /// And that these were given up.
@@ -142,4 +144,33 @@ pub(super) fn judge(remains: &Remains, known: &Known) -> Verdict {
         }
     }
     verdict
+}
+
+/// Leaves one record of each message. The disk may have refused a message, kept it all the same, and taken it
+/// when it was asked again. What the journal says of one record it says of all with that name: when one is
+/// damaged, another would be given up with it.
+pub(super) fn keep_one_of_each(verdicts: &mut [(u32, &mut Verdict)], known: &Known) {
+    let mut kept: HashMap<Identity, (Position, bool)> = HashMap::new();
+    for (segment, verdict) in verdicts.iter() {
+        for found in &verdict.waiting {
+            let (segment, offset) = (*segment, found.offset);
+            let position = Position { segment, offset };
+            let is_taken = known.produced.get(&position).is_some_and(|slot| slot.taken);
+            let best = kept.entry(found.header.identity).or_insert((position, is_taken));
+            // The one that was taken is durable; of another only the next fdatasync knows.
+            if is_taken && !best.1 {
+                *best = (position, is_taken);
+            }
+        }
+    }
+    for (segment, verdict) in verdicts.iter_mut() {
+        let is_copy = |found: &mut Found| {
+            let best = kept.get(&found.header.identity);
+            best.is_some_and(|(position, _)| (position.segment, position.offset) != (*segment, found.offset))
+        };
+        verdict.copies = verdict.waiting.extract_if(.., is_copy).collect();
+        verdict
+            .lost
+            .retain(|slot| !kept.contains_key(&slot.entry.identity));
+    }
 }

@@ -5,7 +5,7 @@ use super::{
     disk::Disk,
     journal::{self, Entry, EventKind, Journal, Slot},
     journal_file_bytes_max,
-    recover::{Known, Remains, Verdict, judge},
+    recover::{Known, Remains, Verdict, judge, keep_one_of_each},
     scan::{Found, scan},
     segment::{FORMAT_BYTES_MAX, RECORD_HEADER_BYTES, STATE_OFFSET, State},
     segment_name,
@@ -66,6 +66,8 @@ impl<D: Disk> Spool<D> {
                 Err(error) => spool.failed(&format!("{}, which is left alone", segment_name(number)), &error),
             }
         }
+        let verdicts = judged.iter_mut().map(|(number, _, verdict)| (*number, verdict));
+        keep_one_of_each(&mut verdicts.collect::<Vec<_>>(), &known);
         // Before anything is changed.
         spool.refuse_other_formats(&judged)?;
         let mut waiting = Vec::new();
@@ -190,6 +192,13 @@ impl<D: Disk> Spool<D> {
         }
         if let Some(segment) = self.segments.get_mut(&number) {
             segment.waiting = verdict.waiting.len();
+        }
+        for found in &verdict.copies {
+            let left = State::Acknowledged.to_bytes();
+            let written = self.with_file(number, |disk, file| {
+                disk.write_at(file, &left, found.offset + STATE_OFFSET)
+            });
+            self.note("acknowledgement of a copy", written);
         }
         // A kill may have come between a write and its fdatasync.
         if !verdict.unknown.is_empty() {

@@ -31,8 +31,8 @@ const RECEIVE_BUFFER_REPLIES: usize = 166;
 /// Sockets in one datagram of a dump.
 const SOCKETS_A_DATAGRAM: usize = 60;
 
-const NLM_F_MULTI: u16 = 2;
-const NLM_F_DUMP: u16 = 0x300;
+pub const NLM_F_MULTI: u16 = 2;
+pub const NLM_F_DUMP: u16 = 0x300;
 const AF_INET: u8 = 2;
 
 /// A socket, a request for one, or what is left of one.
@@ -91,7 +91,7 @@ impl Socket {
     }
 
     /// `struct inet_diag_sockid`, without addresses.
-    fn id(&self) -> [u8; SOCKET_ID_BYTES] {
+    pub fn id(&self) -> [u8; SOCKET_ID_BYTES] {
         let mut id = [0; SOCKET_ID_BYTES];
         id[0..2].copy_from_slice(&self.ports.0.to_be_bytes());
         id[2..4].copy_from_slice(&self.ports.1.to_be_bytes());
@@ -101,7 +101,7 @@ impl Socket {
     }
 
     /// `struct inet_diag_msg` and attributes.
-    fn reply(&self) -> Vec<u8> {
+    pub fn reply(&self) -> Vec<u8> {
         let mut reply = vec![0; 72];
         reply[0] = self.family;
         reply[1] = self.state;
@@ -124,7 +124,8 @@ fn push_attribute(reply: &mut Vec<u8>, number: u8, value: &[u8]) {
     reply.resize(reply.len().next_multiple_of(4), 0);
 }
 
-fn message(message_type: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+/// A netlink message.
+pub fn message(message_type: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     message.extend(u32::try_from(16 + payload.len()).unwrap().to_ne_bytes());
     message.extend(message_type.to_ne_bytes());

@@ -355,6 +355,28 @@ fn the_end_of_a_datagram_that_comes_again_is_no_second_row() {
     );
 }
 
+/// Two sockets in front of a chain of which one was read: the reader goes on with one that is new, and only
+/// then meets the one that it had. Found by the simulation: it stopped looking at the first new one.
+#[test]
+fn the_end_of_a_datagram_that_comes_again_behind_new_sockets_is_no_second_row() {
+    let outcome = one([vec![
+        Datagram((1..=100).map(socket).collect()),
+        all([200, 201, 99, 100, 101]),
+    ]]);
+    let expected: Vec<u64> = (1..=101).chain([200, 201]).collect();
+    let mut cookies = outcome.cookies(0);
+    cookies.sort_unstable();
+    assert_eq!(cookies, expected);
+    assert_counted(
+        &outcome,
+        1,
+        ReadCounters {
+            duplicates: 2,
+            ..NONE
+        },
+    );
+}
+
 #[test]
 fn names_that_lead_nowhere_are_passed_over() {
     let places = vec![

@@ -9,10 +9,16 @@ use crate::{
     watch::Source,
 };
 use nix::sys::signal::Signal;
-use std::{process::Child, time::Duration};
+use std::{
+    process::Child,
+    time::{Duration, Instant},
+};
 
 /// A daemon that was told to end has so long: `--shutdown-timeout` is 10 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A broker starts in seconds, and replays its log after a kill: an outage that nobody ends would excuse everything.
+const BEGUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An action and when it is due next.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ struct Due {
 struct Begun {
     name: String,
     child: Child,
+    since: Instant,
 }
 
 /// All actions of a run.
@@ -79,18 +86,27 @@ impl Actions {
                 done: false,
             });
             match self.act(what, on)? {
-                Some(child) => self.begun.push(Begun { name, child }),
+                Some(child) => {
+                    let since = Instant::now();
+                    self.begun.push(Begun { name, child, since });
+                }
                 None => events.push(Event::Action { name, done: true }),
             }
         }
         let mut failed = None;
         self.begun.retain_mut(|begun| match begun.child.try_wait() {
-            Ok(None) => true,
+            Ok(None) if begun.since.elapsed() < BEGUN_TIMEOUT => true,
             Ok(Some(status)) if status.success() => {
                 events.push(Event::Action {
                     name: begun.name.clone(),
                     done: true,
                 });
+                false
+            }
+            Ok(None) => {
+                failed = Some(format!("action {}: not done after {BEGUN_TIMEOUT:?}", begun.name));
+                let _ = begun.child.kill();
+                let _ = begun.child.wait();
                 false
             }
             ended => {

@@ -15,6 +15,9 @@ pub fn adapt(scenario: &mut Scenario) -> Vec<String> {
     if let Some(rows) = &mut scenario.gates.rows_per_poll_min {
         *rows = (*rows / u64::from(LOAD_PARTS)).max(1);
     }
+    if let Some(namespaces) = &mut scenario.gates.namespaces_per_poll_min {
+        *namespaces = (*namespaces / LOAD_PARTS).max(1);
+    }
     leave_out_speed(&mut scenario.gates)
 }
 

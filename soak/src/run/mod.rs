@@ -27,7 +27,7 @@ use crate::{
     report::{self, Environment},
     scenario::{self, Scenario, read, validate},
 };
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use progress::Progress;
 use setup::Setup;
@@ -114,6 +114,7 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     let [name] = given.words() else {
         return Err(format!("run: expected one scenario, got {}", given.words().len()));
     };
+    xtcp2::logger::start(log::LevelFilter::Info, xtcp2::config::LogFormat::Text);
     let target = Target::of(given)?;
     if target != Target::Vm && !nix::unistd::geteuid().is_root() {
         return Err("expected to be root: network namespaces, mounts and a cgroup are made".to_owned());
@@ -136,7 +137,22 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     if let Some(warm_up) = given.duration("warm-up")? {
         scenario.warm_up.0 = warm_up;
     }
-    let environment = Environment::here();
+    if !scenario.actions.is_empty()
+        && scenario
+            .actions
+            .iter()
+            .all(|action| action.at.0 >= scenario.duration.0)
+    {
+        return Err(format!(
+            "--duration {}: none of the actions would happen, which the scenario is about",
+            scenario.duration
+        ));
+    }
+    let program = match given.path("daemon") {
+        Some(program) => program,
+        None => beside("xtcp2")?,
+    };
+    let environment = Environment::of(&program);
     let not_asked = match environment.emulated && target != Target::Vm {
         true => emulated::adapt(&mut scenario),
         false => Vec::new(),
@@ -161,25 +177,21 @@ fn run(given: &Given) -> Result<ExitCode, String> {
         };
         return guest.run(&scenario, &text);
     }
-    let program = match given.path("daemon") {
-        Some(program) => program,
-        None => beside("xtcp2")?,
-    };
     let stop = stop_on_signals()?;
     let script = given.path("pipeline").unwrap_or_default();
     let folder = folder::Folder::create(&out, &text)?;
     let by_systemd = target == Target::Guest;
-    let (target, flag) = match by_systemd {
-        true => ("vm", " --target vm"),
-        false => ("host", ""),
-    };
     let about = About {
-        command: format!(
-            "xtcp2-soak run {name}{flag} --duration {} --warm-up {}",
-            scenario.duration, scenario.warm_up
-        ),
+        command: match by_systemd {
+            // What was typed outside.
+            true => format!(
+                "xtcp2-soak run {name} --target vm --duration {} --warm-up {}",
+                scenario.duration, scenario.warm_up
+            ),
+            false => command(),
+        },
         name,
-        target,
+        target: if by_systemd { "vm" } else { "host" },
         environment,
         not_asked,
     };
@@ -189,6 +201,20 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     let left = clean::after(Marker::own()?);
     let status = result?;
     left.map(|()| status)
+}
+
+/// What does the same again: what was typed, but for the folder.
+fn command() -> String {
+    let mut words = vec!["xtcp2-soak".to_owned()];
+    let mut given = std::env::args().skip(1);
+    while let Some(word) = given.next() {
+        match word.as_str() {
+            "--out" => drop(given.next()),
+            _ if word.starts_with("--out=") => {}
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
 }
 
 /// Where the load and the daemon are.
@@ -232,8 +258,16 @@ fn judged(
     let mut judge = Judge::new(scenario);
     let started_unix_ms = millis(now());
     let outcome = measure(scenario, &mut setup, &mut judge, &mut folder, stop);
-    let ended_early = outcome.unwrap_or_else(Some);
     let ended_unix_ms = millis(now());
+    let ended_early = match outcome {
+        Ok(ended_early) => ended_early,
+        Err(why) => {
+            let elapsed = Duration::from_millis(ended_unix_ms.saturating_sub(started_unix_ms));
+            let broke_off = event(elapsed, What::BrokeOff { why: why.clone() });
+            write(&mut folder, &mut judge, &broke_off)?;
+            Some(why)
+        }
+    };
     for event in setup.finish(scenario) {
         write(&mut folder, &mut judge, &event)?;
     }
@@ -324,21 +358,14 @@ fn print(verdicts: &[Verdict], not_asked: &[String], ended_early: Option<&str>, 
     println!("{words}; {}/report.html", out.display());
 }
 
-/// SIGTERM and SIGINT end the run early, with a verdict.
+/// SIGTERM and SIGINT end the run early, with a verdict. By a handler: what a thread waits for would have to be
+/// blocked, and the daemon would inherit that.
 fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-    signals
-        .thread_block()
-        .map_err(|error| format!("sigprocmask: {error}"))?;
     let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let wait = move || {
-        while signals.wait().is_ok() {
-            told.store(true, Ordering::Release);
-        }
-    };
-    let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
-    thread.map_err(|error| format!("thread for signals: {error}"))?;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        signal_hook::flag::register(signal as i32, Arc::clone(&stop))
+            .map_err(|error| format!("sigaction: {error}"))?;
+    }
     Ok(stop)
 }
 

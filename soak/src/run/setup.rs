@@ -19,7 +19,7 @@ use crate::{
     record::{Event, Sample, What},
     scenario::{self, Load, Scenario},
     watch::{
-        Source, Watcher,
+        Source, Watcher, scrape,
         supervisor::{Options, Supervisor},
         systemd::Unit,
     },
@@ -40,8 +40,8 @@ const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(60);
 const HEAL_TIMEOUT: Duration = Duration::from_secs(180);
 /// An ended daemon delivers what it has within its `--shutdown-timeout`.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
-/// What is on its way to the receiver takes no longer.
-const ARRIVE: Duration = Duration::from_millis(500);
+/// What is on its way to the receiver, of a daemon that has ended, takes no longer.
+const ARRIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All of it.
 pub struct Setup {
@@ -57,11 +57,16 @@ pub struct Setup {
     discovery: Option<Discovery>,
     actions: Actions,
     loads: Loads,
+    frequency: Duration,
     stored_rows: Option<u64>,
+    /// What was seen outside of a turn.
+    pending: Vec<Event>,
+    /// Instance and rows of the last answer of /metrics.
+    last_answer: Option<(u64, u64)>,
 }
 
 impl Setup {
-    /// Starts load, pipeline and daemon, and waits until the first poll is complete. The daemon is run by this
+    /// Starts load, pipeline and daemon, and waits until the first poll is complete, or should be. The daemon is run by this
     /// program, or, with `by_systemd`, by the unit that is installed here.
     ///
     /// # Errors
@@ -90,6 +95,18 @@ impl Setup {
             None => None,
         };
         let events = runtime.join("namespaces.jsonl");
+        let has_churn = scenario
+            .loads
+            .iter()
+            .any(|load| matches!(load, Load::Churn { .. }));
+        // Rows of a pipeline are not seen here, but the load writes to somebody all the same.
+        let discovery = match has_churn {
+            true => Some(
+                Discovery::listen(&events, &namespaces)
+                    .map_err(|error| format!("{}: {error}", events.display()))?,
+            ),
+            false => None,
+        };
         let loads = Loads::start(&scenario.loads, &namespaces, &events, &out)?;
         let metrics_address = free_address()?;
         let mut arguments = scenario.daemon.flags.clone();
@@ -134,13 +151,6 @@ impl Setup {
                 arguments.extend(flag("--marshal", "protobufList".to_owned()));
             }
         }
-        let frequency = scenario.daemon.frequency.0;
-        let has_churn = scenario
-            .loads
-            .iter()
-            .any(|load| matches!(load, Load::Churn { .. }));
-        let discovery =
-            (has_churn && receiver.is_some()).then(|| Discovery::new(&events, &namespaces, frequency));
         let mut daemon = Daemon::new(program.to_owned(), arguments.clone());
         let source = match by_systemd {
             true => Source::Unit(start_unit(&mut daemon, &out)?),
@@ -166,8 +176,11 @@ impl Setup {
             actions: Actions::new(&scenario.actions),
             loads,
             stored_rows: None,
+            pending: Vec::new(),
+            last_answer: None,
+            frequency: scenario.daemon.frequency.0,
         };
-        setup.wait_for_first_poll()?;
+        setup.wait_for_first_poll();
         Ok(setup)
     }
 
@@ -175,30 +188,51 @@ impl Setup {
         format!("http://{}/metrics", self.metrics_address)
     }
 
-    fn wait_for_first_poll(&mut self) -> Result<(), String> {
+    /// A daemon that does not come to it is measured as it is: gates say what it does instead.
+    fn wait_for_first_poll(&mut self) {
         let until = Instant::now() + FIRST_POLL_TIMEOUT;
         loop {
-            let (sample, _) = self.watcher.sample();
-            let polls = sample
-                .metrics
-                .and_then(|metrics| metrics.get("xtcp2_polls_total").copied());
+            let polls = self.metric("xtcp2_polls_total");
             if polls.is_some_and(|polls| polls >= 1.0) {
-                return Ok(());
+                return;
             }
             if Instant::now() > until || self.watcher.source().pid().is_none() {
-                return Err(
-                    "the daemon made no poll: its log is daemon.log in the folder of the run".to_owned(),
-                );
+                log::error!("the daemon made no poll: its log is daemon.log in the folder of the run");
+                return;
             }
             thread::sleep(Duration::from_millis(100));
         }
     }
 
+    /// Looks, and keeps what happened for the next turn.
+    fn look(&mut self) -> Sample {
+        let (sample, events) = self.watcher.sample();
+        self.pending.extend(events);
+        self.note_answer(&sample);
+        sample
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, and counts are exact"
+    )]
+    fn note_answer(&mut self, sample: &Sample) {
+        let answer = sample.metrics.as_ref().and_then(|metrics| {
+            let instance_id = u64::from_str_radix(scrape::instance_id(metrics)?, 16).ok()?;
+            Some((instance_id, *metrics.get("xtcp2_rows_total")? as u64))
+        });
+        self.last_answer = answer.or(self.last_answer);
+    }
+
     /// The measured part begins now.
     pub fn begin(&mut self) {
         self.watcher.begin();
+        for event in &mut self.pending {
+            event.elapsed_seconds = 0.0;
+        }
         if let Some(discovery) = &mut self.discovery {
-            discovery.begins(now_ns());
+            discovery.begins(self.frequency, now_ns());
         }
     }
 
@@ -208,10 +242,11 @@ impl Setup {
     /// When an action cannot be done: the run is not what the scenario says any more.
     pub fn turn(&mut self, elapsed: Duration) -> Result<(Sample, Vec<Event>), String> {
         let acted = self.act(elapsed)?;
-        let mut events: Vec<Event> = acted.into_iter().map(|what| event(elapsed, what)).collect();
+        let mut events = std::mem::take(&mut self.pending);
+        events.extend(acted.into_iter().map(|what| event(elapsed, what)));
         if let Some(found) = self.reconciler.as_mut().and_then(Reconciler::finished) {
             self.stored_rows = Some(found.stored());
-            events.push(event(elapsed, found.event(false)));
+            events.push(event(elapsed, found.event(false, 0)));
         }
         if elapsed >= self.next_reconcile
             && let Some(reconciler) = &mut self.reconciler
@@ -221,12 +256,13 @@ impl Setup {
             reconciler.begin(&["--metrics", &url, "--settle", "20s"])?;
         }
         let (mut sample, seen) = self.watcher.sample();
+        self.note_answer(&sample);
         let restarted = seen
             .iter()
             .any(|event| matches!(event.what, What::DaemonStarted { .. }));
         if let Some(discovery) = &mut self.discovery {
             if restarted {
-                discovery.begins(now_ns());
+                discovery.begins(self.frequency, now_ns());
             }
             if let Some(receiver) = &self.receiver {
                 let verdicts = discovery.verdicts(receiver, now_ns());
@@ -257,11 +293,11 @@ impl Setup {
     /// Heals what is away, ends the daemon, and compares for the last time.
     pub fn finish(&mut self, scenario: &Scenario) -> Vec<Event> {
         let elapsed = self.watcher.elapsed();
+        let mut problems = Vec::new();
         if let Err(error) = self.heal() {
-            log::error!("{error}");
+            problems.push(error);
         }
-        let rows = self.metric("xtcp2_rows_total");
-        let (_, mut events) = self.watcher.sample();
+        self.look();
         let stopped = match (self.watcher.source(), self.daemon.service()) {
             (Source::Supervisor(supervisor), _) => supervisor.stop(Signal::SIGTERM, END_TIMEOUT),
             (Source::Unit(unit), service) => {
@@ -270,22 +306,29 @@ impl Setup {
             }
         };
         if let Err(error) = stopped {
-            log::error!("{error}");
+            problems.push(error);
         }
-        let ended = self.watcher.source().events();
-        events.extend(ended.into_iter().map(|what| event(elapsed, what)));
+        // How it ended, and what it said at its end.
+        self.look();
+        let mut events = std::mem::take(&mut self.pending);
+        for why in problems {
+            log::error!("{why}");
+            events.push(event(elapsed, What::BrokeOff { why }));
+        }
         if scenario.gates.reconciled
-            && let Some(what) = self.last_reconciliation(rows)
+            && let Some(what) = self.last_reconciliation()
         {
             events.push(event(elapsed, what));
         }
         events
     }
 
-    fn last_reconciliation(&mut self, rows_of_last_instance: Option<f64>) -> Option<What> {
+    /// None when it is not known what was made, or what came: then nobody can judge.
+    fn last_reconciliation(&mut self) -> Option<What> {
+        let (instance_id, rows_made) = self.last_answer?;
         if let Some(receiver) = &self.receiver {
-            thread::sleep(ARRIVE);
-            return Some(receiver.reconciled(rows_of_last_instance));
+            receiver.wait_for_end(ARRIVE_TIMEOUT);
+            return Some(receiver.reconciled(instance_id, rows_made));
         }
         let reconciler = self.reconciler.as_mut()?;
         let wait = |reconciler: &mut Reconciler| {
@@ -304,7 +347,7 @@ impl Setup {
             log::error!("{error}");
             return None;
         }
-        wait(reconciler).map(|found| found.event(true))
+        wait(reconciler).map(|found| found.event(true, rows_made))
     }
 
     /// Brings back what an action took away, and waits until nothing waits.
@@ -350,8 +393,7 @@ impl Setup {
     }
 
     fn metric(&mut self, name: &str) -> Option<f64> {
-        let (sample, _) = self.watcher.sample();
-        sample.metrics?.get(name).copied()
+        self.look().metrics?.get(name).copied()
     }
 }
 

@@ -42,14 +42,6 @@ impl Source {
         }
     }
 
-    /// Its end, and its next start, are an action of the scenario.
-    pub fn expect_end(&mut self) {
-        match self {
-            Source::Supervisor(supervisor) => supervisor.expect_end(),
-            Source::Unit(unit) => unit.expect_end(),
-        }
-    }
-
     /// Its process, while it runs.
     pub fn pid(&self) -> Option<i32> {
         match self {

@@ -114,11 +114,16 @@ impl Unit {
         let announced = self.change_is_expected;
         if let Some(pid) = before.pid {
             let by_signal = now.code != CLD_EXITED;
+            // systemd forgets how it ended when it starts it again by order. What it says of a daemon that is away holds:
+            // a status, or that it had to be killed.
+            let is_bad = now.pid.is_none()
+                && ((!by_signal && now.status != 0)
+                    || ["timeout", "watchdog", "core-dump"].contains(&now.result.as_str()));
             self.events.push(What::DaemonEnded {
                 pid,
                 code: (!by_signal).then_some(now.status),
                 signal: by_signal.then_some(now.status).filter(|signal| *signal != 0),
-                announced,
+                announced: announced && !is_bad,
             });
         }
         if let Some(pid) = now.pid {
