@@ -213,10 +213,7 @@ impl Core {
             self.apply_reload(epoll, Instant::now());
         }
         let now = Instant::now();
-        let may_rest = matches!(
-            self.pipeline.state(),
-            PollState::Idle | PollState::Stalled { .. }
-        );
+        let may_rest = matches!(self.pipeline.state(), PollState::Idle | PollState::Stalled { .. });
         let steps = self.pipeline.poll.steps();
         if may_rest || steps != self.progress.1 {
             self.progress = (now, steps);

@@ -26,9 +26,9 @@ mod tail;
 mod transmission;
 mod transport;
 
+pub use backoff::Backoff;
 pub use counters::{Counters, DropReason, Tally};
 pub use destination::{ClickhouseUrl, Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
-pub use backoff::Backoff;
 pub use queue::{Queue, Ticket};
 pub use tail::Tail;
 pub use transmission::{Transmission, Transmitted};

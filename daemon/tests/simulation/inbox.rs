@@ -367,7 +367,9 @@ impl Dump {
                 is_last
             }
             4 => {
-                let errno = kernel.random.of(&[EINTR, EAGAIN, ENOBUFS, ENOMEM, EACCES, EINVAL]);
+                let errno = kernel
+                    .random
+                    .of(&[EINTR, EAGAIN, ENOBUFS, ENOMEM, EACCES, EINVAL]);
                 let message_type = kernel.random.of(&[NLMSG_DONE, NLMSG_ERROR]);
                 datagram([messages.concat(), errno_message(message_type, sequence, errno)].concat());
                 true

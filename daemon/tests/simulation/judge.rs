@@ -289,7 +289,11 @@ impl Judge {
         hold(
             newly_delivered <= arrived && lost <= newly_dropped,
             Invariant::DeliveredIsThere,
-            || format!("{newly_delivered} counted as delivered, {arrived} of those that left arrived; {newly_dropped} counted as dropped, {lost} never arrived"),
+            || {
+                format!(
+                    "{newly_delivered} counted as delivered, {arrived} of those that left arrived; {newly_dropped} counted as dropped, {lost} never arrived"
+                )
+            },
         )?;
         self.waiting = now;
         self.counters_before = counters.clone();
@@ -326,24 +330,32 @@ impl Judge {
                 Some(_) => Invariant::Bounds,
                 None => Invariant::BooksBalance,
             },
-            || format!("{rows_made} rows made, {:?} offered, {rows_max} may wait", self.offered),
+            || {
+                format!(
+                    "{rows_made} rows made, {:?} offered, {rows_max} may wait",
+                    self.offered
+                )
+            },
         )
     }
 
     /// A poll has ended: what was there all the time, and what went wrong, is written down at once.
     pub fn poll_ended(&mut self, report: PollReport, reads: ReadCounters, kernel: &Kernel) -> Checked {
         let last = std::mem::replace(&mut self.last_poll, report.sequence);
-        hold(
-            report.sequence == last + 1,
-            Invariant::PollSequenceGrows,
-            || format!("poll {} ended after poll {last}", report.sequence),
-        )?;
+        hold(report.sequence == last + 1, Invariant::PollSequenceGrows, || {
+            format!("poll {} ended after poll {last}", report.sequence)
+        })?;
         let before = std::mem::replace(&mut self.reads_before, reads);
         let not_read = reads.incomplete + reads.timed_out - before.incomplete - before.timed_out;
         hold(
             not_read <= kernel.faulted.len() as u64,
             Invariant::NoFalseAlarm,
-            || format!("{not_read} namespaces counted as not read to the end, faults in {:?}", kernel.faulted),
+            || {
+                format!(
+                    "{not_read} namespaces counted as not read to the end, faults in {:?}",
+                    kernel.faulted
+                )
+            },
         )?;
         let began = kernel.poll_began;
         let states = self.states.unwrap_or(States::ALL);
@@ -353,7 +365,8 @@ impl Judge {
             let namespace = &kernel.namespaces[&netns];
             namespace.died.is_none() && namespace.born <= began
         };
-        let is_reached = |netns: u64| kernel.visited.contains(&netns) || !kernel.failed_visits.contains(&netns);
+        let is_reached =
+            |netns: u64| kernel.visited.contains(&netns) || !kernel.failed_visits.contains(&netns);
         let (mut required, mut perhaps) = (Vec::new(), Vec::new());
         for (cookie, life) in &kernel.lives {
             if lived(life) && is_wanted(life) && was_there(life.netns) && kernel.is_named(life.netns) {
@@ -384,14 +397,23 @@ impl Judge {
         hold(
             ended.report.rows == rows.len() as u64,
             Invariant::BooksBalance,
-            || format!("poll {poll}: reported {} rows, made {}", ended.report.rows, rows.len()),
+            || {
+                format!(
+                    "poll {poll}: reported {} rows, made {}",
+                    ended.report.rows,
+                    rows.len()
+                )
+            },
         )?;
         let mut seen = HashSet::with_capacity(rows.len());
         for row in &rows {
             hold(seen.insert(row.cookie), Invariant::NoSecondRow, || {
                 let (cookie, rows) = (row.cookie, rows.iter().filter(|other| other.cookie == row.cookie));
                 let rows: Vec<&Row> = rows.collect();
-                format!("poll {poll}: socket {cookie} again, {:?}: {rows:?}", kernel.lives.get(&cookie))
+                format!(
+                    "poll {poll}: socket {cookie} again, {:?}: {rows:?}",
+                    kernel.lives.get(&cookie)
+                )
             })?;
             let life = kernel.lives.get(&row.cookie);
             let is_true = life.is_some_and(|life| {
@@ -406,7 +428,10 @@ impl Judge {
         }
         for (cookie, life) in &ended.required {
             hold(seen.contains(cookie), Invariant::RowForEachSocket, || {
-                format!("poll {poll}, from change {}: no row of {cookie}, {life:?}", ended.began)
+                format!(
+                    "poll {poll}, from change {}: no row of {cookie}, {life:?}",
+                    ended.began
+                )
             })?;
         }
         let missing = ended.perhaps.iter().filter(|(cookie, _)| !seen.contains(cookie));
@@ -416,7 +441,9 @@ impl Judge {
             Invariant::RowForEachSocket,
             || {
                 let counted = ended.counted;
-                format!("poll {poll}: rows are missing in namespaces {not_complete:?}, counted were {counted}")
+                format!(
+                    "poll {poll}: rows are missing in namespaces {not_complete:?}, counted were {counted}"
+                )
             },
         )?;
         self.polls_checked += 1;

@@ -223,7 +223,10 @@ impl Kernel {
 
     /// Whether an answer goes wrong.
     pub fn fails(&mut self, per_mille: u64) -> bool {
-        !self.calm && self.random.happens(self.profile.faults_per_mille * per_mille / 1000)
+        !self.calm
+            && self
+                .random
+                .happens(self.profile.faults_per_mille * per_mille / 1000)
     }
 
     /// A namespace was not told all of; it may be counted for that.
@@ -396,7 +399,12 @@ impl Kernel {
         };
         match self.lives.get_mut(&socket.cookie) {
             // A request that became a socket has been there before.
-            Some(before) => *before = Life { born: before.born, ..life },
+            Some(before) => {
+                *before = Life {
+                    born: before.born,
+                    ..life
+                }
+            }
             None => {
                 self.lives.insert(socket.cookie, life);
             }

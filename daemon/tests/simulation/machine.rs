@@ -105,7 +105,6 @@ impl Settings {
     }
 }
 
-
 pub struct Machine {
     random: Random,
     settings: Settings,

@@ -134,7 +134,10 @@ fn every_planted_bug_is_found_by_its_invariant() {
         let Some((seed, violation)) = found else {
             panic!("{bug:?} is not found by {SEEDS_PER_BUG_MAX} seeds");
         };
-        assert_eq!(violation.invariant, invariant, "{bug:?}, seed {seed}: {violation}");
+        assert_eq!(
+            violation.invariant, invariant,
+            "{bug:?}, seed {seed}: {violation}"
+        );
         println!("{bug:?}: seed {seed}: {violation}");
     }
 }

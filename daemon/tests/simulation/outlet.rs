@@ -1,12 +1,7 @@
 //! What the pipeline finds around it: the queue of the output, the receiver behind it, and who wakes it.
 
 use super::{
-    bug::Bug,
-    kernel::Kernel,
-    mortal_disk::MortalDisk,
-    receiver::Receiver,
-    system::Handle,
-    world::Open,
+    bug::Bug, kernel::Kernel, mortal_disk::MortalDisk, receiver::Receiver, system::Handle, world::Open,
 };
 use std::{
     cell::RefCell,

@@ -52,7 +52,11 @@ fn message_that_is_half_out_when_the_disk_takes_it_goes_out_whole() {
         let sent = transmission.step(queue, &[], |bytes| {
             let sent = bytes.len().min(room);
             room -= sent;
-            if sent > 0 { Ok(sent) } else { Err(ErrorKind::WouldBlock.into()) }
+            if sent > 0 {
+                Ok(sent)
+            } else {
+                Err(ErrorKind::WouldBlock.into())
+            }
         });
         sent.unwrap()
     };

@@ -118,9 +118,7 @@ impl World for Simulated {
         drop(kernel);
         self.identities.clear();
         self.retries.clear();
-        self.to_visit = std::iter::once(None)
-            .chain(paths.into_iter().map(Some))
-            .collect();
+        self.to_visit = std::iter::once(None).chain(paths.into_iter().map(Some)).collect();
     }
 
     fn next_namespace(&mut self) -> Next<Open> {
