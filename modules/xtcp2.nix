@@ -238,6 +238,11 @@ in
           ""
           "${lib.getExe cfg.package} ${utils.escapeSystemdExecArgs (arguments file)}"
         ];
+        # There is no /bin/kill here.
+        ExecReload = [
+          ""
+          "${pkgs.coreutils}/bin/kill -HUP $MAINPID"
+        ];
         AmbientCapabilities = [ "" (toString cfg.capabilities) ];
         CapabilityBoundingSet = [ "" (toString cfg.capabilities) ];
         EnvironmentFile = mkIf (cfg.environmentFile != null) [ cfg.environmentFile ];

@@ -315,6 +315,7 @@ def hosts(found):
             both = unit(shipped, host["unit"])
             equal(f"{name}: ExecStart", len(both["Service", "ExecStart"]), 1)
             check(f"{name}: the package's program", both["Service", "ExecStart"][0].startswith("/nix/store/xtcp2/bin/xtcp2 "))
+            equal(f"{name}: ExecReload", len(both["Service", "ExecReload"]), 1)
             equal(f"{name}: capabilities", both["Service", "AmbientCapabilities"], both["Service", "CapabilityBoundingSet"])
             equal(f"{name}: type", both["Service", "Type"], ["notify"])
             equal(f"{name}: wantedBy", host["wantedBy"], ["multi-user.target"])
@@ -325,7 +326,7 @@ def hosts(found):
     equal("capabilities by default", changed["Service", "AmbientCapabilities"], default["Service", "AmbientCapabilities"])
     differs = {key for key in changed if changed[key] != default.get(key)}
     # NixOS passes over [Install].
-    expected = {("Service", "ExecStart"), ("Service", "Environment"), ("Install", "WantedBy")}
+    expected = {("Service", "ExecStart"), ("Service", "ExecReload"), ("Service", "Environment"), ("Install", "WantedBy")}
     equal("what the drop-in changes by default", differs, expected)
 
     check("bare: a warning that rows are discarded", "services.xtcp2.dest" in found["bare"]["warnings"][0])
