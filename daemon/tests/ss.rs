@@ -205,7 +205,6 @@ const LEAST_LIVE: &[(&str, u32)] = &[
     ("delivered", 50),
     ("app_limited", 10),
     ("busy", 20),
-    ("rwnd_limited", 1),
     ("unacked", 4),
     ("retrans", 4),
     ("lost", 2),

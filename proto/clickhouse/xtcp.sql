@@ -497,7 +497,7 @@ WHERE inet_diag_msg_state != 10 AND tcp_info_length_bytes >= 136
 GROUP BY hostname, netns, minute, inet_diag_msg_socket_cookie, source_port, destination_ip, destination_port;
 
 -- Views. Those with (since, until) take a window of time, until not included:
---     SELECT * FROM xtcp.top_talkers(since = now() - 300, until = now()) LIMIT 20
+--     SELECT * FROM xtcp.top_talkers(since = now('UTC') - 300, until = now('UTC')) LIMIT 20
 -- They are DateTime64: compared with a DateTime, timestamp_ns would be cut to whole seconds.
 -- The kernel's byte counters run from a connection's start, so what passed in a window is the largest
 -- value in it less the smallest. What a connection did before its first row in the window is not in it.

@@ -200,7 +200,8 @@ class ClickHouse(Part):
     def apply(self, brokers):
         for statement in statements((SQL / "xtcp.sql").read_text()):
             self.query(statement)
-        if not self.state["server"]:
+        # Without the feeder the server reads the topic itself.
+        if not self.state["server"] or self.state["feeder"]:
             return
         text = (SQL / "xtcp_kafka.sql").read_text()
         for setting, shipped, here in (

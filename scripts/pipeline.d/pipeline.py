@@ -17,7 +17,8 @@ status  What is alive, with ports, memory, lag and rows. Exit status 1 unless ev
 stop    SIGTERM, and waits. kill: SIGKILL. start: again, on the same port with the same data.
 
 ClickHouse is the server with its Kafka engine, where clickhouse-server is installed; then there is no
-feeder. Else it is the same engine behind a small HTTP front, fed by xtcp2-soak kafka-to-clickhouse.
+feeder, unless XTCP2_PIPELINE_FEEDER is set: with one no copy gets into the table, whatever is killed. Else
+it is the same engine behind a small HTTP front, fed by xtcp2-soak kafka-to-clickhouse.
 """
 
 import argparse
@@ -97,7 +98,7 @@ def up(pipeline, arguments):
         server = has_server()
         pipeline.state = {
             "server": server,
-            "feeder": not server and not arguments.without_feeder,
+            "feeder": (not server or "XTCP2_PIPELINE_FEEDER" in os.environ) and not arguments.without_feeder,
             "topic": arguments.topic or "xtcp",
             "partitions": arguments.partitions or 3,
             "ports": {

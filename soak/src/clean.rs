@@ -11,6 +11,7 @@ use crate::{
         trace::{self, Made, Marker, ProcessId, STATES},
     },
     run::pipeline,
+    watch::cgroup,
 };
 use nix::{
     mount::{MntFlags, umount2},
@@ -353,7 +354,9 @@ impl Sweep {
             self.cgroups(&[format!("docker/{id}"), format!("system.slice/docker-{id}.scope")])?;
         }
         for group in self.own_cgroups() {
-            self.remove_cgroup(&group);
+            if group.is_dir() {
+                self.act(&format!("remove {}", group.display()), || cgroup::remove(&group));
+            }
         }
         let folders: Vec<PathBuf> = self.engine_folders().cloned().collect();
         // Another engine may have come meanwhile, and use them.

@@ -18,6 +18,7 @@ use running::Running;
 use serde_json::Value;
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -55,6 +56,12 @@ counters_only_grow = true
 load_percent_min = 20.0
 "#;
 
+/// The daemon of this build.
+fn daemon() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.ancestors().nth(2).unwrap().join("xtcp2")
+}
+
 /// A run of it, and its folder.
 struct Run {
     process: Running,
@@ -64,13 +71,33 @@ struct Run {
 impl Run {
     /// None where it cannot run, which is said.
     fn start(test: &str, duration: &str) -> Option<Run> {
-        let tests = std::env::current_exe().unwrap();
-        let daemon = tests.ancestors().nth(2).unwrap().join("xtcp2");
+        let daemon = daemon();
         if !nix::unistd::geteuid().is_root() || !daemon.exists() {
             eprintln!("{test}: skipped, needs root and {}", daemon.display());
             return None;
         }
+        Some(Run::with(tempfile::tempdir().unwrap(), &daemon, duration))
+    }
+
+    /// With a shell script in the daemon's place; it finds the daemon as $REAL.
+    fn of_script(test: &str, script: &str, duration: &str) -> Option<Run> {
+        if !nix::unistd::geteuid().is_root() || !daemon().exists() {
+            eprintln!("{test}: skipped, needs root and {}", daemon().display());
+            return None;
+        }
         let temporary = tempfile::tempdir().unwrap();
+        let program = temporary.path().join("xtcp2");
+        let real = daemon();
+        fs::write(
+            &program,
+            format!("#!/bin/sh\nREAL={}\n{script}\n", real.display()),
+        )
+        .unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Some(Run::with(temporary, &program, duration))
+    }
+
+    fn with(temporary: TempDir, daemon: &Path, duration: &str) -> Run {
         let scenario = temporary.path().join("short.toml");
         fs::write(&scenario, SCENARIO).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"))
@@ -79,15 +106,15 @@ impl Run {
             .args(["--duration", duration, "--out"])
             .arg(temporary.path().join("out"))
             .arg("--daemon")
-            .arg(&daemon)
+            .arg(daemon)
             .stdin(Stdio::null())
             .stdout(fs::File::create(temporary.path().join("said")).unwrap())
             .spawn()
             .unwrap();
-        Some(Run {
+        Run {
             process: Running(process),
             temporary,
-        })
+        }
     }
 
     fn out(&self) -> PathBuf {
@@ -243,4 +270,20 @@ fn one_that_was_killed_is_judged_and_swept() {
     assert!(matches!(judged.status.code(), Some(0 | 2)), "{judged:?}");
     assert!(clean(&[]).status.success());
     assert_nothing_is_left(&made);
+}
+
+/// What a shell does in the daemon's place, and the gate that says so.
+#[test]
+fn a_daemon_that_does_not_come_up_or_ends_badly_fails_it() {
+    let test = "a_daemon_that_does_not_come_up_or_ends_badly_fails_it";
+    // The one ends at once, again and again; the other is the daemon, but for how it ends.
+    let bad_end = "trap 'kill -9 $daemon; exit 101' TERM; \"$REAL\" \"$@\" & daemon=$!; while kill -0 $daemon; do wait; done";
+    for script in ["exit 2", bad_end] {
+        let Some(mut run) = Run::of_script(test, script, "4s") else {
+            return;
+        };
+        let (code, said) = run.end();
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(gate(&run.result(), "restarts_max"), "fail", "{said}");
+    }
 }

@@ -38,10 +38,14 @@ pub struct Course {
     before: Option<Before>,
     /// Samples; those that came late; intervals in which the machine was starved.
     pub samples: u64,
-    /// Intervals longer than [`GAP_SECONDS_MAX`].
+    /// Intervals longer than [`GAP_SECONDS_MAX`], and their time.
     pub late: u64,
+    late_seconds: f64,
+    /// The longest time without a sample.
+    pub gap_seconds: f64,
     /// Intervals in which the daemon was kept from running.
     pub starved: u64,
+    starved_until: f64,
     /// Weighted by time.
     steal_percent_seconds: f64,
     /// Of all intervals.
@@ -49,9 +53,6 @@ pub struct Course {
     /// What has been broken and not been healed.
     outages: BTreeSet<String>,
     outage_until: f64,
-    disturbed_until: f64,
-    /// Some action has begun.
-    pub has_acted: bool,
 }
 
 #[derive(Debug)]
@@ -69,13 +70,14 @@ impl Course {
             before: None,
             samples: 0,
             late: 0,
+            late_seconds: 0.0,
+            gap_seconds: 0.0,
             starved: 0,
+            starved_until: f64::NEG_INFINITY,
             steal_percent_seconds: 0.0,
             seconds: 0.0,
             outages: BTreeSet::new(),
             outage_until: f64::NEG_INFINITY,
-            disturbed_until: f64::NEG_INFINITY,
-            has_acted: false,
         }
     }
 
@@ -108,6 +110,13 @@ impl Course {
         let is_starved = is_late || had_to_wait || sample.machine.steal_percent > STEAL_PERCENT_MAX;
         self.samples += 1;
         self.late += u64::from(is_late);
+        if is_late {
+            self.late_seconds += interval_seconds;
+        }
+        self.gap_seconds = self.gap_seconds.max(interval_seconds);
+        if is_starved {
+            self.starved_until = elapsed_seconds;
+        }
         self.starved += u64::from(is_starved);
         self.seconds += interval_seconds;
         self.steal_percent_seconds += sample.machine.steal_percent * interval_seconds;
@@ -126,10 +135,8 @@ impl Course {
     /// Takes in what happened.
     pub fn event(&mut self, elapsed_seconds: f64, what: &What) {
         let What::Action { name, done } = what else { return };
-        self.has_acted = true;
-        self.disturbed_until = elapsed_seconds + GRACE.as_secs_f64();
         if let Some(outages) = healed_by(name) {
-            self.outage_until = self.disturbed_until;
+            self.outage_until = elapsed_seconds + GRACE.as_secs_f64();
             if *done {
                 self.outages.retain(|outage| !outages.contains(&outage.as_str()));
             }
@@ -143,11 +150,6 @@ impl Course {
         !self.outages.is_empty() || elapsed_seconds <= self.outage_until
     }
 
-    /// The same, or something was done to the daemon itself: rows may be on their way for longer.
-    pub fn is_disturbed(&self, elapsed_seconds: f64) -> bool {
-        self.is_outage(elapsed_seconds) || elapsed_seconds <= self.disturbed_until
-    }
-
     /// Mean over the run.
     pub fn steal_percent(&self) -> f64 {
         self.steal_percent_seconds / self.seconds.max(f64::MIN_POSITIVE)
@@ -158,9 +160,14 @@ impl Course {
         percent(self.starved, self.samples)
     }
 
-    /// Of the intervals.
+    /// Of the time: what no sample saw.
     pub fn late_percent(&self) -> f64 {
-        percent(self.late, self.samples)
+        self.late_seconds * 100.0 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// Whether the machine kept the daemon from running within the last so many seconds.
+    pub fn was_starved_within(&self, seconds: f64, elapsed_seconds: f64) -> bool {
+        elapsed_seconds - self.starved_until <= seconds
     }
 }
 
@@ -203,7 +210,7 @@ mod tests {
     fn an_outage_lasts_until_it_is_healed_and_a_while_longer() {
         let mut course = Course::new(Duration::ZERO);
         let later = GRACE.as_secs_f64() + 1.0;
-        assert!(!course.is_disturbed(0.0));
+        assert!(!course.is_outage(0.0));
         course.event(10.0, &action("kill-kafka", false));
         course.event(11.0, &action("kill-kafka", true));
         assert!(course.is_outage(1000.0), "nobody has started it again");
@@ -225,10 +232,6 @@ mod tests {
             course.event(1.0, &action(name, false));
             course.event(2.0, &action(name, true));
             assert!(!course.is_outage(2.0), "{name}");
-            assert!(
-                course.is_disturbed(2.0) && !course.is_disturbed(3.0 + GRACE.as_secs_f64()),
-                "{name}"
-            );
         }
     }
 

@@ -160,13 +160,13 @@ impl Gate for Growth {
         let max = self.max_over(line.seconds);
         let threshold = match max > self.max_per_hour {
             true => format!(
-                "{:.0} {unit} an hour; over {:.0} s {:.0} (growth of {} in all is no leak)",
+                "{} {unit} an hour; over {:.0} s {:.0} (growth of {} in all is no leak)",
                 self.max_per_hour,
                 line.seconds,
                 max,
                 self.kind.allowed()
             ),
-            false => format!("{max:.0} {unit} an hour"),
+            false => format!("{max} {unit} an hour"),
         };
         let seen = format!(
             "slope over {:.0} s after the warm-up; the smallest leak that this run could have seen: {:.0} {unit} an hour",

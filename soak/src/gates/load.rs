@@ -37,7 +37,6 @@ pub struct Load {
     quantities: Vec<Quantity>,
     seconds: f64,
     window_seconds: f64,
-    samples: u64,
     errors: u64,
     died_at: Option<f64>,
 }
@@ -50,7 +49,6 @@ impl Load {
             quantities: quantities(loads),
             seconds: 0.0,
             window_seconds: 0.0,
-            samples: 0,
             errors: 0,
             died_at: None,
         }
@@ -145,7 +143,6 @@ impl Quantity {
 
 impl Gate for Load {
     fn sample(&mut self, sample: &Sample, moment: &Moment) {
-        self.samples += 1;
         self.errors = self.errors.max(sample.load.errors);
         if sample.load.dead && self.died_at.is_none() {
             self.died_at = Some(sample.elapsed_seconds);

@@ -10,8 +10,10 @@ use crate::{
 };
 use std::collections::VecDeque;
 
-/// Of the samples. Between late samples, peaks and restarts may go by unseen.
+/// Of the time. Between late samples, peaks and restarts may go by unseen.
 const LATE_PERCENT_MAX: f64 = 5.0;
+/// However long the run: in a minute a daemon can crash and be back.
+const GAP_SECONDS_TOLERATED: f64 = 15.0;
 /// Over the run. A machine that has a third less than it shows is another machine.
 const STEAL_PERCENT_MAX: f64 = 30.0;
 /// Pids of the daemon that are remembered, so that its own end is not taken for somebody else's.
@@ -20,17 +22,16 @@ const PIDS_MAX: usize = 16;
 /// The gate that every run is asked.
 #[derive(Debug, Default)]
 pub struct Machine {
-    samples: u64,
     with_process: u64,
     pressure_percent_max: f64,
     pids: VecDeque<i32>,
     killed: Option<String>,
     not_watched: Vec<&'static str>,
+    broke_off: Option<String>,
 }
 
 impl Gate for Machine {
     fn sample(&mut self, sample: &Sample, _: &Moment) {
-        self.samples += 1;
         self.with_process += u64::from(sample.process.is_some());
         let pressure = sample.machine.cpu_pressure_percent.unwrap_or(0.0);
         self.pressure_percent_max = self.pressure_percent_max.max(pressure);
@@ -50,6 +51,7 @@ impl Gate for Machine {
             {
                 self.killed = Some(line.clone());
             }
+            What::BrokeOff { why } => self.broke_off = Some(why.clone()),
             What::NotWatched { what, .. } => {
                 let what = match what {
                     Watched::Log => "the daemon's log",
@@ -66,15 +68,24 @@ impl Gate for Machine {
 
     fn verdict(&self, course: &Course) -> Verdict {
         let mut problems = Vec::new();
-        if self.samples == 0 {
+        if let Some(why) = &self.broke_off {
+            problems.push(format!("the run broke off: {why}"));
+        }
+        if course.samples == 0 {
             problems.push("no sample was taken".to_owned());
         } else if self.with_process == 0 {
             problems.push("the daemon's process was never seen".to_owned());
         }
         if course.late_percent() > LATE_PERCENT_MAX {
             problems.push(format!(
-                "{:.0} % of the samples came more than {GAP_SECONDS_MAX} s after the one before: the runner itself had no processor",
+                "{:.0} % of the time was in gaps of more than {GAP_SECONDS_MAX} s between samples: the runner itself had no processor",
                 course.late_percent()
+            ));
+        }
+        if course.gap_seconds > GAP_SECONDS_TOLERATED {
+            problems.push(format!(
+                "nobody looked for {:.0} s: more than {GAP_SECONDS_TOLERATED} s hide a restart",
+                course.gap_seconds
             ));
         }
         if course.steal_percent() > STEAL_PERCENT_MAX {

@@ -129,6 +129,9 @@ impl Judge {
             .rows_per_poll_min
             .map(|min| Box::new(polls::Rows::new(min)) as _));
         add(asked
+            .namespaces_per_poll_min
+            .map(|min| Box::new(polls::Namespaces::new(min)) as _));
+        add(asked
             .reconciled
             .then(|| Box::new(reconciled::Reconciled::default()) as _));
         add(asked.cpu_percent_max.map(|max| Box::new(cpu::Cpu::new(max)) as _));

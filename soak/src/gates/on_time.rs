@@ -12,8 +12,10 @@ use crate::{
 };
 use std::time::Duration;
 
-/// An ordered stop and start may take this long, until the first poll is complete.
+/// Without an end of its wait, a daemon that was stopped by order is late after this.
 const ORDERED_SECONDS_MAX: f64 = 60.0;
+/// From an ordered start to the first complete poll: the start itself, and a first poll that finds everything new.
+const FIRST_POLL_SECONDS_MAX: f64 = 15.0;
 /// Fewer due polls show no share.
 const POLLS_MIN: f64 = 5.0;
 /// At both ends of what was watched a poll may be half in: with the jitter of starts, one at each.
@@ -33,6 +35,9 @@ pub struct OnTime {
     before: Option<Metrics>,
     /// Nobody has to poll: since then the daemon is stopped by order, or has not polled since its start.
     ordered_since: Option<f64>,
+    /// Started by order, and no poll since then.
+    started: Option<f64>,
+    first_poll_seconds_worst: f64,
     due: f64,
     completed: f64,
     late: f64,
@@ -54,6 +59,8 @@ impl OnTime {
             stall_seconds_max: STALL_POLLS * frequency_seconds.max(poll_seconds_max) + STALL_SECONDS,
             before: None,
             ordered_since: None,
+            started: None,
+            first_poll_seconds_worst: 0.0,
             due: 0.0,
             completed: 0.0,
             late: 0.0,
@@ -97,11 +104,20 @@ impl Gate for OnTime {
             }
             self.before = Some(now.clone());
         }
+        if let Some(started) = self.started {
+            let seconds = sample.elapsed_seconds - started;
+            self.first_poll_seconds_worst = self.first_poll_seconds_worst.max(seconds);
+            if completed > 0.0 {
+                self.started = None;
+            }
+        }
         if let Some(since) = self.ordered_since {
             let is_over = sample.elapsed_seconds - since > ORDERED_SECONDS_MAX;
             if completed > 0.0 || is_over {
                 self.ordered_since = None;
-                self.edges += EDGES;
+                if self.due > 0.0 {
+                    self.edges += EDGES;
+                }
             }
             self.stall_seconds = 0.0;
             return;
@@ -131,8 +147,13 @@ impl Gate for OnTime {
 
     fn event(&mut self, event: &Event, _: &Course) {
         match &event.what {
-            What::DaemonEnded { announced: true, .. } | What::DaemonStarted { announced: true, .. } => {
+            What::DaemonEnded { announced: true, .. } => {
                 self.ordered_since = Some(event.elapsed_seconds);
+                self.started = None;
+            }
+            What::DaemonStarted { announced: true, .. } => {
+                self.ordered_since = Some(event.elapsed_seconds);
+                self.started = self.ordered_since;
             }
             _ => {}
         }
@@ -155,6 +176,13 @@ impl Gate for OnTime {
                 self.away_seconds
             ));
         }
+        let is_slow = self.first_poll_seconds_worst > FIRST_POLL_SECONDS_MAX;
+        if is_slow {
+            why.push_str(&format!(
+                "; STUCK: {:.0} s after an ordered start there was no poll ({FIRST_POLL_SECONDS_MAX} s are allowed)",
+                self.first_poll_seconds_worst
+            ));
+        }
         let is_stalled = self.stall_seconds_worst > self.stall_seconds_max;
         if is_stalled {
             why.push_str(&format!(
@@ -162,7 +190,7 @@ impl Gate for OnTime {
                 self.stall_seconds_worst, self.stall_at, self.stall_seconds_max
             ));
         }
-        let status = if is_stalled {
+        let status = if is_stalled || is_slow {
             Status::Fail
         } else if self.due < POLLS_MIN {
             why.push_str(&format!("; {POLLS_MIN} due polls are needed"));

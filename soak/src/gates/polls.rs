@@ -301,6 +301,68 @@ impl Gate for Rows {
     }
 }
 
+/// Namespaces of each poll: a daemon that does not find them is missing whole containers.
+#[derive(Debug)]
+pub struct Namespaces {
+    min: f64,
+    reader: Reader,
+    fewest: Option<f64>,
+    at_seconds: f64,
+}
+
+impl Namespaces {
+    /// At least `min`.
+    pub fn new(min: u32) -> Namespaces {
+        Namespaces {
+            min: min.into(),
+            reader: Reader::default(),
+            fewest: None,
+            at_seconds: 0.0,
+        }
+    }
+}
+
+impl Gate for Namespaces {
+    fn sample(&mut self, sample: &Sample, moment: &Moment) {
+        // Of the last poll, so only together with one.
+        if self
+            .reader
+            .read(sample, moment)
+            .is_none_or(|polls| polls.completed == 0)
+        {
+            return;
+        }
+        let namespaces = sample
+            .metrics
+            .as_ref()
+            .and_then(|metrics| metrics.get("xtcp2_namespaces"));
+        if let Some(namespaces) = namespaces.copied()
+            && self.fewest.is_none_or(|fewest| namespaces < fewest)
+        {
+            self.fewest = Some(namespaces);
+            self.at_seconds = sample.elapsed_seconds;
+        }
+    }
+
+    fn verdict(&self, _: &Course) -> Verdict {
+        let doubt = self.reader.doubt();
+        Verdict {
+            name: "namespaces_per_poll_min",
+            status: match (self.fewest, &doubt) {
+                (Some(fewest), _) if fewest < self.min => Status::Fail,
+                (Some(_), None) => Status::Pass,
+                _ => Status::CannotJudge,
+            },
+            figure: self
+                .fewest
+                .map_or("unknown".to_owned(), |fewest| format!("{fewest} namespaces")),
+            threshold: format!("{} namespaces", self.min),
+            why: doubt
+                .unwrap_or_else(|| format!("{}; the fewest at {:.0} s", self.reader.seen(), self.at_seconds)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ pub struct Restarts {
     processes: u32,
     counter: u32,
     announced_ends: u32,
-    kernel_lines: Vec<String>,
+    kernel_line: Option<String>,
     /// Pid and start of the last process that was announced, and of the last one that was sampled.
     announced: Option<(i32, u64)>,
     sampled: Option<(i32, u64)>,
@@ -46,7 +46,7 @@ impl Restarts {
             processes: 0,
             counter: 0,
             announced_ends: 0,
-            kernel_lines: Vec::new(),
+            kernel_line: None,
             announced: None,
             sampled: None,
             pid: None,
@@ -103,9 +103,7 @@ impl Gate for Restarts {
             // The supervisor's and systemd's both begin with 0 for a run.
             What::Restarts { count } => self.counter = self.counter.max(*count),
             What::KernelLine { line } if self.pid.is_some_and(|pid| kernel_log::names(line, pid)) => {
-                // One is enough to know.
-                self.kernel_lines.truncate(0);
-                self.kernel_lines.push(line.clone());
+                self.kernel_line = Some(line.clone());
             }
             _ => {}
         }
@@ -113,7 +111,7 @@ impl Gate for Restarts {
 
     fn verdict(&self, _: &Course) -> Verdict {
         let ends: u32 = self.ends.values().sum();
-        let by_kernel = u32::from(!self.kernel_lines.is_empty());
+        let by_kernel = u32::from(self.kernel_line.is_some());
         let figure = [
             ends,
             self.starts,
@@ -142,7 +140,7 @@ impl Gate for Restarts {
         if ends == 0 && self.counter > 0 {
             why.push(format!("the service manager counts {}", self.counter));
         }
-        why.extend(self.kernel_lines.iter().map(|line| format!("kernel: {line}")));
+        why.extend(self.kernel_line.iter().map(|line| format!("kernel: {line}")));
         if why.is_empty() {
             why.push("one process and one instance between orders".to_owned());
         }

@@ -146,6 +146,10 @@ pub enum What {
     Action { name: String, done: bool },
     /// A namespace that was alive through a whole interval and a second, and whether it had a row.
     LastingNamespace { name: String, polled: bool },
+    /// So many that had one: named, they would fill the disk.
+    LastingNamespacesPolled { count: u64 },
+    /// The run ended for a reason that no gate knows.
+    BrokeOff { why: String },
     /// Rows of one completed poll.
     Poll {
         instance_id: String,

@@ -148,7 +148,10 @@ fn describe(what: &What) -> Option<(Kind, String)> {
             let text = format!("{}{}", cut(name), if *done { ": done" } else { "" });
             (Kind::Action, text)
         }
-        What::LastingNamespace { polled: true, .. } | What::Poll { .. } => return None,
+        What::LastingNamespace { polled: true, .. }
+        | What::LastingNamespacesPolled { .. }
+        | What::Poll { .. } => return None,
+        What::BrokeOff { why } => (Kind::Bad, format!("the run broke off: {}", cut(why))),
         What::LastingNamespace { name, polled: false } => (
             Kind::Bad,
             format!("namespace {} lived long enough and has no row", cut(name)),

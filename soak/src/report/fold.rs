@@ -3,8 +3,9 @@
 use super::{
     events::Events,
     figures::{Figures, POLL_MS},
+    result::Totals,
 };
-use crate::record::{Event, Sample, What};
+use crate::record::{Event, Load, Sample, What};
 use serde::de::DeserializeOwned;
 use std::{
     fs::File,
@@ -25,6 +26,8 @@ pub struct Folded {
     pub samples: u64,
     /// Age of the last one.
     pub last_seconds: f64,
+    /// What was done, from the first sample to the last.
+    pub totals: Totals,
     /// Lines that could not be read; that a killed runner leaves half a line is one of them.
     pub unreadable_lines: u64,
 }
@@ -39,8 +42,11 @@ pub fn read(dir: &Path) -> io::Result<Folded> {
         events: Events::default(),
         samples: 0,
         last_seconds: 0.0,
+        totals: Totals::default(),
         unreadable_lines: 0,
     };
+    let mut first_load = None;
+    let mut rows_before = None;
     let mut unreadable = lines(&dir.join("samples.jsonl"), |sample: Sample| {
         // Before the measured part begins, load and daemon come up.
         if sample.elapsed_seconds < 0.0 {
@@ -49,11 +55,21 @@ pub fn read(dir: &Path) -> io::Result<Folded> {
         folded.samples += 1;
         folded.last_seconds = folded.last_seconds.max(sample.elapsed_seconds);
         folded.figures.sample(&sample);
+        folded.totals.load(
+            first_load.get_or_insert_with(|| sample.load.clone()),
+            &sample.load,
+        );
+        if let Some(rows) = rows_made(&sample) {
+            // Another instance begins at 0.
+            let before = rows_before.replace(rows).filter(|before| *before <= rows);
+            folded.totals.rows += rows - before.unwrap_or(0);
+        }
     })?;
     unreadable += lines(&dir.join("events.jsonl"), |event: Event| {
         if let What::Poll { duration_ms, .. } = event.what
             && event.elapsed_seconds >= 0.0
         {
+            folded.totals.polls += 1;
             folded
                 .figures
                 .push(POLL_MS, event.elapsed_seconds, Some(duration_ms));
@@ -62,6 +78,30 @@ pub fn read(dir: &Path) -> io::Result<Folded> {
     })?;
     folded.unreadable_lines = unreadable;
     Ok(folded)
+}
+
+/// The daemon's own count.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and counts are exact"
+)]
+fn rows_made(sample: &Sample) -> Option<u64> {
+    let rows = sample.metrics.as_ref()?.get("xtcp2_rows_total")?;
+    Some(*rows as u64)
+}
+
+impl Totals {
+    /// What the load did between the two.
+    fn load(&mut self, first: &Load, last: &Load) {
+        self.namespaces_created = last.namespaces_created.saturating_sub(first.namespaces_created);
+        self.namespaces_deleted = last.namespaces_deleted.saturating_sub(first.namespaces_deleted);
+        self.containers_restarted = last
+            .containers_restarted
+            .saturating_sub(first.containers_restarted);
+        self.connections = last.connections.saturating_sub(first.connections);
+        self.bytes = last.bytes.saturating_sub(first.bytes);
+    }
 }
 
 /// Hands on what each line holds; how many could not be read.

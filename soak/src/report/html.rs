@@ -303,11 +303,19 @@ fn environment(page: &mut String, result: &RunResult) {
         ("Kernel", environment.kernel.clone()),
         (
             "Processors",
-            format!("{} ({})", environment.cpus, environment.cpu_model),
+            format!(
+                "{} ({}){}",
+                environment.cpus,
+                environment.cpu_model,
+                if environment.emulated { ", emulated" } else { "" }
+            ),
         ),
         ("Memory", format!("{} MiB", environment.memory_mib)),
         ("Commit", environment.commit.clone()),
     ];
+    if !result.not_asked.is_empty() {
+        facts.push(("Gates not asked, as it is emulated", result.not_asked.join(", ")));
+    }
     for (program, version) in &environment.versions {
         facts.push((program, version.clone()));
     }
@@ -361,9 +369,25 @@ fn event(page: &mut String, line: &Line) {
 }
 
 fn summary(page: &mut String, result: &RunResult) {
+    let totals = &result.totals;
+    let all = [
+        ("polls", totals.polls),
+        ("rows", totals.rows),
+        ("namespaces made", totals.namespaces_created),
+        ("namespaces deleted", totals.namespaces_deleted),
+        ("containers restarted", totals.containers_restarted),
+        ("short connections", totals.connections),
+        ("bytes sent by the load", totals.bytes),
+    ];
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let all = all
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{} {what}", number::text(count as f64)));
+    let all = all.collect::<Vec<_>>().join("; ");
     let _ = write!(
         page,
-        "<h2>Figures</h2>\n<p><small>{} samples, those of the warm-up included.</small></p>\n<div class=\"scroll\"><table>\n\
+        "<h2>Figures</h2>\n<p>In all: {all}.</p>\n<p><small>{} samples, those of the warm-up included.</small></p>\n<div class=\"scroll\"><table>\n\
          <tr><th>Figure</th><th class=\"number\">least</th><th class=\"number\">median</th><th class=\"number\">99 of 100</th>\
          <th class=\"number\">greatest</th><th class=\"number\">samples</th></tr>\n",
         result.events.samples

@@ -47,6 +47,8 @@ pub struct Run {
     pub ended_early: Option<String>,
     /// The machine and the programs.
     pub environment: Environment,
+    /// Gates of the scenario that could say nothing on this machine, and were left out.
+    pub not_asked: Vec<String>,
 }
 
 /// Writes the three files into the folder of a run, which holds samples.jsonl and events.jsonl.

@@ -40,8 +40,14 @@ pub struct RunResult {
     pub environment: Environment,
     /// Each gate that was asked.
     pub gates: Vec<Gate>,
+    /// Gates of the scenario that were left out, since the processor is emulated.
+    #[serde(default)]
+    pub not_asked: Vec<String>,
     /// Figures by name; the unit is in the name. Those that were never seen are absent.
     pub figures: BTreeMap<String, Spread>,
+    /// What was done in all.
+    #[serde(default)]
+    pub totals: Totals,
     /// What happened, counted.
     pub events: Counts,
     /// The scenario as it was run.
@@ -76,6 +82,25 @@ pub struct Spread {
     pub p99: f64,
     /// Greatest.
     pub max: f64,
+}
+
+/// What daemon and load did in the measured part, its warm-up included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Polls of the daemon.
+    pub polls: u64,
+    /// Rows that it made, those of its first poll included.
+    pub rows: u64,
+    /// Namespaces of the load.
+    pub namespaces_created: u64,
+    /// Namespaces of the load.
+    pub namespaces_deleted: u64,
+    /// Containers of the load that ended and came anew.
+    pub containers_restarted: u64,
+    /// Short connections of the load.
+    pub connections: u64,
+    /// Sent by the load.
+    pub bytes: u64,
 }
 
 /// What happened, counted.
@@ -121,7 +146,9 @@ pub fn of(scenario: &Scenario, run: &Run, verdicts: &[Verdict], folded: &Folded)
         ended_early: run.ended_early.clone(),
         environment: run.environment.clone(),
         gates: verdicts.iter().map(Gate::from).collect(),
+        not_asked: run.not_asked.clone(),
         figures: spreads.collect(),
+        totals: folded.totals,
         events: Counts {
             samples: folded.samples,
             unreadable_lines: folded.unreadable_lines,

@@ -168,6 +168,14 @@ fn happened(second: u32, course: Course) -> Vec<What> {
             start_ticks: 60_000,
             announced: false,
         }),
+        1799 => happened.push(What::Reconciled {
+            produced: 3_600_000,
+            stored: 3_600_000,
+            missing: 0,
+            admitted: 0,
+            double: 0,
+            last: true,
+        }),
         700 => happened.push(What::Action {
             name: "stop-kafka".into(),
             done: false,
@@ -237,7 +245,8 @@ fn made(course: Course) -> Made {
         started_unix_ms: 1_764_064_800_000,
         ended_unix_ms: 1_764_064_800_000 + u64::from(seconds) * 1000,
         ended_early: (course == Course::Short).then(|| "Ctrl-C".into()),
-        environment: Environment::here(),
+        environment: Environment::of(Path::new("/nonexistent/xtcp2")),
+        not_asked: Vec::new(),
     };
     let mut verdicts = judge.verdicts();
     if course == Course::Bad {
@@ -266,6 +275,12 @@ fn a_run_that_passed_says_so_in_all_three_files() {
     assert_eq!(
         (read.schema_version, read.events.samples),
         (result::SCHEMA_VERSION, 1800)
+    );
+    assert_eq!(read.totals.polls, read.figures["poll_ms"].count);
+    assert!(
+        read.totals.namespaces_created > 0 && read.totals.rows > 0,
+        "{:?}",
+        read.totals
     );
     let threads = read.figures["threads"];
     assert_eq!((threads.min, threads.median, threads.max), (1.0, 1.0, 1.0));
@@ -352,6 +367,7 @@ fn a_folder_without_samples_has_a_report_too() {
         ended_unix_ms: 0,
         ended_early: Some("the daemon did not start".into()),
         environment: Environment::default(),
+        not_asked: Vec::new(),
     };
     let result = write(folder.path(), &scenario("lifecycle"), &run, &[]).unwrap();
     assert_eq!(result.verdict, Status::CannotJudge);

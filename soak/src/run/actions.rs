@@ -9,10 +9,16 @@ use crate::{
     watch::Source,
 };
 use nix::sys::signal::Signal;
-use std::{process::Child, time::Duration};
+use std::{
+    process::Child,
+    time::{Duration, Instant},
+};
 
 /// A daemon that was told to end has so long: `--shutdown-timeout` is 10 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A broker starts in seconds, and replays its log after a kill: an outage that nobody ends would excuse everything.
+const BEGUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An action and when it is due next.
 #[derive(Debug)]
@@ -21,11 +27,12 @@ struct Due {
     at: Option<Duration>,
 }
 
-/// Something of the pipeline that has been begun.
+/// Something that has been begun: of the pipeline, or by systemd.
 #[derive(Debug)]
 struct Begun {
     name: String,
     child: Child,
+    since: Instant,
 }
 
 /// All actions of a run.
@@ -37,7 +44,7 @@ pub struct Actions {
 
 /// What actions act on.
 pub struct On<'a> {
-    /// The daemon's supervisor.
+    /// Who runs the daemon.
     pub source: &'a mut Source,
     /// What the daemon is started with.
     pub daemon: &'a mut Daemon,
@@ -79,18 +86,27 @@ impl Actions {
                 done: false,
             });
             match self.act(what, on)? {
-                Some(child) => self.begun.push(Begun { name, child }),
+                Some(child) => {
+                    let since = Instant::now();
+                    self.begun.push(Begun { name, child, since });
+                }
                 None => events.push(Event::Action { name, done: true }),
             }
         }
         let mut failed = None;
         self.begun.retain_mut(|begun| match begun.child.try_wait() {
-            Ok(None) => true,
+            Ok(None) if begun.since.elapsed() < BEGUN_TIMEOUT => true,
             Ok(Some(status)) if status.success() => {
                 events.push(Event::Action {
                     name: begun.name.clone(),
                     done: true,
                 });
+                false
+            }
+            Ok(None) => {
+                failed = Some(format!("action {}: not done after {BEGUN_TIMEOUT:?}", begun.name));
+                let _ = begun.child.kill();
+                let _ = begun.child.wait();
                 false
             }
             ended => {
@@ -106,12 +122,12 @@ impl Actions {
 
     fn act(&mut self, what: What, on: &mut On<'_>) -> Result<Option<Child>, String> {
         match what {
-            What::ReloadDaemon => on.daemon.signal(on.source, Signal::SIGHUP)?,
-            What::RestartDaemon => on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT)?,
-            What::KillDaemon => on.daemon.restart(on.source, Signal::SIGKILL, STOP_TIMEOUT)?,
+            What::ReloadDaemon => return on.daemon.reload(on.source),
+            What::RestartDaemon => return on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT),
+            What::KillDaemon => return on.daemon.restart(on.source, Signal::SIGKILL, STOP_TIMEOUT),
             What::DropNextCapability => {
-                on.daemon.drop_next_capability();
-                on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT)?;
+                on.daemon.drop_next_capability()?;
+                return on.daemon.restart(on.source, Signal::SIGTERM, STOP_TIMEOUT);
             }
             What::FillDisk | What::EmptyDisk => {
                 let disk = on

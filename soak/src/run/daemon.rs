@@ -1,8 +1,9 @@
 //! What the daemon under test is started with, and how the runner starts it anew.
 
+use super::service::Service;
 use crate::watch::Source;
 use nix::sys::signal::Signal;
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Child, time::Duration};
 
 /// Capabilities that are taken away, one after the other; then it has all of them again. Those of
 /// docs/operations.md.
@@ -15,6 +16,8 @@ pub struct Daemon {
     arguments: Vec<String>,
     /// Which of [`CAPABILITIES`] it is without.
     without: Option<usize>,
+    /// Where systemd runs it.
+    service: Option<Service>,
 }
 
 impl Daemon {
@@ -24,12 +27,28 @@ impl Daemon {
             program,
             arguments,
             without: None,
+            service: None,
         }
+    }
+
+    /// From now on systemd runs it.
+    ///
+    /// # Errors
+    /// When the unit cannot be configured.
+    pub fn run_by(&mut self, service: Service) -> Result<(), String> {
+        service.configure(&self.program, &self.arguments, None)?;
+        self.service = Some(service);
+        Ok(())
+    }
+
+    /// The unit, where systemd runs it.
+    pub fn service(&self) -> Option<&Service> {
+        self.service.as_ref()
     }
 
     /// Program and arguments of the next start.
     pub fn command(&self) -> (PathBuf, Vec<String>) {
-        let Some(capability) = self.without.and_then(|index| CAPABILITIES.get(index)) else {
+        let Some(capability) = self.without() else {
             return (self.program.clone(), self.arguments.clone());
         };
         let mut arguments = vec![
@@ -41,36 +60,67 @@ impl Daemon {
         (PathBuf::from("setpriv"), arguments)
     }
 
-    /// From the next start on it is without the next capability, in the end without none.
-    pub fn drop_next_capability(&mut self) {
-        let next = self.without.map_or(0, |index| index + 1);
-        self.without = (next < CAPABILITIES.len()).then_some(next);
+    fn without(&self) -> Option<&'static str> {
+        CAPABILITIES.get(self.without?).copied()
     }
 
-    /// Sends a signal.
+    /// From the next start on it is without the next capability, in the end without none.
     ///
     /// # Errors
-    /// When somebody else runs it.
-    pub fn signal(&self, source: &mut Source, signal: Signal) -> Result<(), String> {
-        let Source::Supervisor(supervisor) = source else {
-            return Err("expected a daemon of the runner's own, got a unit of systemd".to_owned());
-        };
-        supervisor.signal(signal);
-        Ok(())
+    /// When the unit cannot be configured.
+    pub fn drop_next_capability(&mut self) -> Result<(), String> {
+        let next = self.without.map_or(0, |index| index + 1);
+        self.without = (next < CAPABILITIES.len()).then_some(next);
+        match &self.service {
+            Some(service) => service.configure(&self.program, &self.arguments, self.without()),
+            None => Ok(()),
+        }
     }
 
-    /// Ends it by `signal` and starts it anew, both announced.
+    /// Has it read its settings anew. What takes long is returned, to be looked after.
+    ///
+    /// # Errors
+    /// When there is no systemctl.
+    pub fn reload(&self, source: &mut Source) -> Result<Option<Child>, String> {
+        match (source, &self.service) {
+            (Source::Supervisor(supervisor), _) => supervisor.signal(Signal::SIGHUP),
+            // Not the signal itself: only systemd knows whether the process is the daemon yet.
+            (Source::Unit(_), service) => {
+                let begin = |service: &Service| service.begin(&["reload"]);
+                return service.as_ref().map(begin).transpose();
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends it by `signal` and starts it anew, both announced. What takes long is returned, to be looked after.
     ///
     /// # Errors
     /// When it does not end within `patience`, or does not start.
-    pub fn restart(&self, source: &mut Source, signal: Signal, patience: Duration) -> Result<(), String> {
-        let Source::Supervisor(supervisor) = source else {
-            return Err("expected a daemon of the runner's own, got a unit of systemd".to_owned());
-        };
-        supervisor.stop(signal, patience)?;
-        let (program, arguments) = self.command();
-        supervisor.set_command(program, arguments);
-        supervisor.start().map(drop)
+    pub fn restart(
+        &self,
+        source: &mut Source,
+        signal: Signal,
+        patience: Duration,
+    ) -> Result<Option<Child>, String> {
+        match (source, &self.service) {
+            (Source::Supervisor(supervisor), _) => {
+                supervisor.stop(signal, patience)?;
+                let (program, arguments) = self.command();
+                supervisor.set_command(program, arguments);
+                supervisor.start().map(|_| None)
+            }
+            (Source::Unit(unit), service) => {
+                let Some(service) = service else { return Ok(None) };
+                unit.expect_end();
+                match signal {
+                    // Its own Restart= brings it back, which is part of what is seen here.
+                    Signal::SIGKILL => service.begin(&["kill", "--signal=KILL"]),
+                    _ => service.begin(&["restart"]),
+                }
+                .map(Some)
+            }
+        }
     }
 }
 
@@ -88,7 +138,7 @@ mod tests {
                 program.display().to_string(),
                 arguments.first().cloned().unwrap_or_default(),
             ));
-            daemon.drop_next_capability();
+            daemon.drop_next_capability().unwrap();
         }
         let without = |name: &str| ("setpriv".to_owned(), format!("--bounding-set=-{name}"));
         let all = ("/x/xtcp2".to_owned(), "-a".to_owned());

@@ -2,11 +2,14 @@
 
 use super::receiver::Receiver;
 use crate::{load::NamespaceEvent, record::What};
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -16,14 +19,12 @@ const GRACE: Duration = Duration::from_secs(1);
 /// After its deletion a row may still be on its way.
 const LATE: Duration = Duration::from_secs(2);
 
-/// Reads the events of the load as they come.
+/// Hears of each namespace of the load as it comes and goes.
 #[derive(Debug)]
 pub struct Discovery {
-    path: PathBuf,
+    heard: mpsc::Receiver<NamespaceEvent>,
     /// Rows name a namespace by its path.
     namespaces: PathBuf,
-    lines: Option<BufReader<File>>,
-    partial: String,
     alive: BTreeMap<String, u64>,
     /// Deleted, and to be asked for a little later.
     deleted: Vec<(String, u64)>,
@@ -33,65 +34,80 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Of a daemon that polls each `frequency`; `events` is what the load writes of the folder `namespaces`.
-    pub fn new(events: &Path, namespaces: &Path, frequency: Duration) -> Discovery {
-        Discovery {
-            path: events.to_owned(),
+    /// Makes the pipe `events`, for the load to write what it does in the folder `namespaces`: a file would grow all the
+    /// time.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn listen(events: &Path, namespaces: &Path) -> io::Result<Discovery> {
+        mkfifo(events, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        // For writing as well: it then has no end when a worker goes.
+        let pipe = File::options().read(true).write(true).open(events)?;
+        let (sender, heard) = mpsc::channel();
+        thread::Builder::new()
+            .name("namespaces".to_owned())
+            .spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    if let Ok(event) = serde_json::from_str(&line)
+                        && sender.send(event).is_err()
+                    {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Discovery {
+            heard,
             namespaces: namespaces.to_owned(),
-            lines: None,
-            partial: String::new(),
             alive: BTreeMap::new(),
             deleted: Vec::new(),
-            lasts: frequency + GRACE,
+            lasts: Duration::MAX,
             not_before_ns: 0,
-        }
+        })
     }
 
-    /// A daemon began to poll at that time: what was made before counts as made then.
-    pub fn begins(&mut self, time_unix_ns: u64) {
+    /// A daemon that polls each `frequency` began to at that time: what was made before counts as made then.
+    pub fn begins(&mut self, frequency: Duration, time_unix_ns: u64) {
+        self.lasts = frequency + GRACE;
         self.not_before_ns = time_unix_ns;
     }
 
     /// What is known of namespaces that are gone by now.
     pub fn verdicts(&mut self, receiver: &Receiver, now_unix_ns: u64) -> Vec<What> {
-        self.read();
+        self.hear();
         let late_ns = u64::try_from(LATE.as_nanos()).unwrap_or(u64::MAX);
-        let (due, wait) = std::mem::take(&mut self.deleted)
+        let (due, wait): (Vec<_>, Vec<_>) = std::mem::take(&mut self.deleted)
             .into_iter()
             .partition(|(_, at)| at + late_ns <= now_unix_ns);
         self.deleted = wait;
-        let due: Vec<(String, u64)> = due;
-        due.into_iter()
-            .map(|(name, _)| What::LastingNamespace {
-                polled: receiver.has_seen(&self.namespaces.join(&name).to_string_lossy()),
-                name,
-            })
-            .collect()
+        let mut verdicts = Vec::new();
+        let mut count = 0;
+        for (name, _) in due {
+            match receiver.has_seen(&self.namespaces.join(&name).to_string_lossy()) {
+                true => count += 1,
+                false => verdicts.push(What::LastingNamespace { name, polled: false }),
+            }
+        }
+        if count > 0 {
+            verdicts.push(What::LastingNamespacesPolled { count });
+        }
+        verdicts
     }
 
-    fn read(&mut self) {
-        if self.lines.is_none() {
-            self.lines = File::open(&self.path).ok().map(BufReader::new);
-        }
-        let Some(lines) = &mut self.lines else { return };
-        while lines.read_line(&mut self.partial).is_ok_and(|bytes| bytes > 0) && self.partial.ends_with('\n')
+    fn hear(&mut self) {
+        for NamespaceEvent {
+            time_unix_ns,
+            name,
+            created,
+        } in self.heard.try_iter()
         {
-            if let Ok(line) = serde_json::from_str::<NamespaceEvent>(&self.partial) {
-                let NamespaceEvent {
-                    time_unix_ns,
-                    name,
-                    created,
-                } = line;
-                if created {
-                    self.alive.insert(name, time_unix_ns);
-                } else if let Some(made) = self.alive.remove(&name) {
-                    let lived = time_unix_ns.saturating_sub(made.max(self.not_before_ns));
-                    if u128::from(lived) >= self.lasts.as_nanos() {
-                        self.deleted.push((name, time_unix_ns));
-                    }
+            if created {
+                self.alive.insert(name, time_unix_ns);
+            } else if let Some(made) = self.alive.remove(&name) {
+                let lived = time_unix_ns.saturating_sub(made.max(self.not_before_ns));
+                if u128::from(lived) >= self.lasts.as_nanos() {
+                    self.deleted.push((name, time_unix_ns));
                 }
             }
-            self.partial.clear();
         }
     }
 }

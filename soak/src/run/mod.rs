@@ -1,4 +1,4 @@
-//! `run`: a scenario on this machine. Sets up load and daemon, watches, acts, judges, reports.
+//! `run`: a scenario, on this machine or in a guest. Sets up load and daemon, watches, acts, judges, reports.
 //!
 //! One loop, a turn each second: what is due is done, a sample is taken and written down, the gates take it
 //! in. What takes longer than a moment is a process that the loop looks after.
@@ -6,12 +6,15 @@
 mod actions;
 mod daemon;
 mod discovery;
+mod emulated;
 mod folder;
+mod guest;
 mod loads;
 pub mod pipeline;
 mod progress;
 mod receiver;
 mod reconciler;
+mod service;
 mod setup;
 mod spool_disk;
 
@@ -24,7 +27,7 @@ use crate::{
     report::{self, Environment},
     scenario::{self, Scenario, read, validate},
 };
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use progress::Progress;
 use setup::Setup;
@@ -66,9 +69,11 @@ pub const COMMAND: Command = Command {
         },
         Flag {
             name: "target",
-            value: "host",
+            value: "host|vm|guest",
             default: "host",
-            doc: "Where it runs: on this machine. Guests come later",
+            doc: "Where it runs: on this machine; or in a guest with systemd, whose unit runs the daemon. The third is \
+                  what the second does in the guest: here, with the unit that is installed, and no way back for \
+                  what is configured",
         },
         Flag {
             name: "out",
@@ -88,6 +93,18 @@ pub const COMMAND: Command = Command {
             default: pipeline::SCRIPT,
             doc: "The script that starts Kafka and ClickHouse, for scenarios that need them",
         },
+        Flag {
+            name: "guest",
+            value: "FILE",
+            default: guest::SCRIPT,
+            doc: "The script that boots a guest, for --target vm",
+        },
+        Flag {
+            name: "packages",
+            value: "DIR",
+            default: guest::PACKAGES,
+            doc: "Packages that are installed there: what scripts/package deb makes",
+        },
         scenario::SCENARIOS,
     ],
     run,
@@ -97,10 +114,9 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     let [name] = given.words() else {
         return Err(format!("run: expected one scenario, got {}", given.words().len()));
     };
-    if given.one("target") != Some("host") {
-        return Err("--target: expected host: guests come later".to_owned());
-    }
-    if !nix::unistd::geteuid().is_root() {
+    xtcp2::logger::start(log::LevelFilter::Info, xtcp2::config::LogFormat::Text);
+    let target = Target::of(given)?;
+    if target != Target::Vm && !nix::unistd::geteuid().is_root() {
         return Err("expected to be root: network namespaces, mounts and a cgroup are made".to_owned());
     }
     let path = scenario::path_of(given, name)?;
@@ -121,6 +137,26 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     if let Some(warm_up) = given.duration("warm-up")? {
         scenario.warm_up.0 = warm_up;
     }
+    if !scenario.actions.is_empty()
+        && scenario
+            .actions
+            .iter()
+            .all(|action| action.at.0 >= scenario.duration.0)
+    {
+        return Err(format!(
+            "--duration {}: none of the actions would happen, which the scenario is about",
+            scenario.duration
+        ));
+    }
+    let program = match given.path("daemon") {
+        Some(program) => program,
+        None => beside("xtcp2")?,
+    };
+    let environment = Environment::of(&program);
+    let not_asked = match environment.emulated && target != Target::Vm {
+        true => emulated::adapt(&mut scenario),
+        false => Vec::new(),
+    };
     // As it is run, so that `judge` comes to the same.
     let text = toml::to_string(&scenario).map_err(|error| format!("{}: {error}", path.display()))?;
     let name = path
@@ -131,23 +167,83 @@ fn run(given: &Given) -> Result<ExitCode, String> {
     let out = given
         .path("out")
         .unwrap_or_else(|| PathBuf::from(format!("soak-{name}-{}", now().as_secs())));
-    let program = match given.path("daemon") {
-        Some(program) => program,
-        None => beside("xtcp2")?,
-    };
+    if target == Target::Vm {
+        let path = |name| given.path(name).unwrap_or_default();
+        let guest = guest::Guest {
+            script: &path("guest"),
+            packages: &path("packages"),
+            out: &out,
+            name: &name,
+        };
+        return guest.run(&scenario, &text);
+    }
     let stop = stop_on_signals()?;
     let script = given.path("pipeline").unwrap_or_default();
     let folder = folder::Folder::create(&out, &text)?;
-    let command = format!(
-        "xtcp2-soak run {name} --duration {} --warm-up {}",
-        scenario.duration, scenario.warm_up
-    );
-    let result = Setup::new(&scenario, &out, &program, &script)
-        .and_then(|setup| judged(&scenario, setup, folder, &out, &name, command, &stop));
+    let by_systemd = target == Target::Guest;
+    let about = About {
+        command: match by_systemd {
+            // What was typed outside.
+            true => format!(
+                "xtcp2-soak run {name} --target vm --duration {} --warm-up {}",
+                scenario.duration, scenario.warm_up
+            ),
+            false => command(),
+        },
+        name,
+        target: if by_systemd { "vm" } else { "host" },
+        environment,
+        not_asked,
+    };
+    let result = Setup::new(&scenario, &out, &program, &script, by_systemd)
+        .and_then(|setup| judged(&scenario, setup, folder, &out, about, &stop));
     // Also of what did not start.
     let left = clean::after(Marker::own()?);
     let status = result?;
     left.map(|()| status)
+}
+
+/// What does the same again: what was typed, but for the folder.
+fn command() -> String {
+    let mut words = vec!["xtcp2-soak".to_owned()];
+    let mut given = std::env::args().skip(1);
+    while let Some(word) = given.next() {
+        match word.as_str() {
+            "--out" => drop(given.next()),
+            _ if word.starts_with("--out=") => {}
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
+}
+
+/// Where the load and the daemon are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Host,
+    Vm,
+    /// Here, and here is the guest.
+    Guest,
+}
+
+impl Target {
+    fn of(given: &Given) -> Result<Target, String> {
+        match given.one("target").unwrap_or_default() {
+            "host" => Ok(Target::Host),
+            "vm" => Ok(Target::Vm),
+            "guest" => Ok(Target::Guest),
+            other => Err(format!("--target: expected host, vm or guest, got {other:?}")),
+        }
+    }
+}
+
+/// What only the command line and the machine know of a run.
+struct About {
+    name: String,
+    target: &'static str,
+    command: String,
+    environment: Environment,
+    not_asked: Vec<String>,
 }
 
 /// The run itself, from the first sample to the report.
@@ -156,31 +252,39 @@ fn judged(
     mut setup: Setup,
     mut folder: folder::Folder,
     out: &Path,
-    name: &str,
-    command: String,
+    about: About,
     stop: &AtomicBool,
 ) -> Result<ExitCode, String> {
     let mut judge = Judge::new(scenario);
     let started_unix_ms = millis(now());
     let outcome = measure(scenario, &mut setup, &mut judge, &mut folder, stop);
-    let ended_early = outcome.unwrap_or_else(Some);
     let ended_unix_ms = millis(now());
+    let ended_early = match outcome {
+        Ok(ended_early) => ended_early,
+        Err(why) => {
+            let elapsed = Duration::from_millis(ended_unix_ms.saturating_sub(started_unix_ms));
+            let broke_off = event(elapsed, What::BrokeOff { why: why.clone() });
+            write(&mut folder, &mut judge, &broke_off)?;
+            Some(why)
+        }
+    };
     for event in setup.finish(scenario) {
         write(&mut folder, &mut judge, &event)?;
     }
     drop(setup);
     let verdicts = judge.verdicts();
     let run = report::Run {
-        scenario: name.to_owned(),
-        target: "host".to_owned(),
-        command,
+        scenario: about.name,
+        target: about.target.to_owned(),
+        command: about.command,
         started_unix_ms,
         ended_unix_ms,
         ended_early: ended_early.clone(),
-        environment: Environment::here(),
+        environment: about.environment,
+        not_asked: about.not_asked,
     };
     report::write(out, scenario, &run, &verdicts).map_err(|error| format!("{}: {error}", out.display()))?;
-    print(&verdicts, ended_early.as_deref(), out);
+    print(&verdicts, &run.not_asked, ended_early.as_deref(), out);
     Ok(ExitCode::from(gates::exit_status(gates::overall(&verdicts))))
 }
 
@@ -225,7 +329,7 @@ fn write(folder: &mut folder::Folder, judge: &mut Judge, event: &Event) -> Resul
     folder.event(event).map_err(|error| error.to_string())
 }
 
-fn print(verdicts: &[Verdict], ended_early: Option<&str>, out: &Path) {
+fn print(verdicts: &[Verdict], not_asked: &[String], ended_early: Option<&str>, out: &Path) {
     println!();
     for Verdict {
         name,
@@ -236,6 +340,12 @@ fn print(verdicts: &[Verdict], ended_early: Option<&str>, out: &Path) {
     } in verdicts
     {
         println!("{status:<12}  {name}: {figure}; allowed {threshold}; {why}");
+    }
+    if !not_asked.is_empty() {
+        println!(
+            "this processor is emulated: a tenth of the load, half as many polls, and not asked were {}",
+            not_asked.join(", ")
+        );
     }
     if let Some(why) = ended_early {
         println!("ended early: {why}");
@@ -248,21 +358,14 @@ fn print(verdicts: &[Verdict], ended_early: Option<&str>, out: &Path) {
     println!("{words}; {}/report.html", out.display());
 }
 
-/// SIGTERM and SIGINT end the run early, with a verdict.
+/// SIGTERM and SIGINT end the run early, with a verdict. By a handler: what a thread waits for would have to be
+/// blocked, and the daemon would inherit that.
 fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-    signals
-        .thread_block()
-        .map_err(|error| format!("sigprocmask: {error}"))?;
     let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let wait = move || {
-        while signals.wait().is_ok() {
-            told.store(true, Ordering::Release);
-        }
-    };
-    let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
-    thread.map_err(|error| format!("thread for signals: {error}"))?;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        signal_hook::flag::register(signal as i32, Arc::clone(&stop))
+            .map_err(|error| format!("sigaction: {error}"))?;
+    }
     Ok(stop)
 }
 

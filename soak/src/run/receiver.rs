@@ -9,6 +9,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 use xtcp2::record::{Row, Value, index_of, rows_of};
 
@@ -22,6 +23,8 @@ const ENVELOPE_BYTES_MAX: u64 = 32 << 20;
 /// Names of deleted namespaces that are remembered: they are asked for when their deletion is known, a
 /// second or two later.
 const NAMES_MAX: usize = 1 << 16;
+/// Between looks at whether something is on its way.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What arrived of one instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Instance {
@@ -46,8 +49,8 @@ struct State {
     names: BTreeSet<String>,
     names_by_age: VecDeque<String>,
     malformed: u64,
-    /// The instance of the last row.
-    latest: Option<u64>,
+    /// A daemon is connected, or what it sent has not been read to its end.
+    is_open: bool,
 }
 
 /// The socket and what came through it.
@@ -69,8 +72,10 @@ impl Receiver {
             .name("receiver".to_owned())
             .spawn(move || {
                 for mut stream in listener.incoming().map_while(Result::ok) {
+                    lock(&shared).is_open = true;
                     // A daemon that was killed in the middle of an envelope: what came whole counts.
                     let _ = read_all(&mut stream, &shared);
+                    lock(&shared).is_open = false;
                 }
             })?;
         Ok(Receiver { state })
@@ -81,23 +86,21 @@ impl Receiver {
         lock(&self.state).names.contains(name)
     }
 
-    /// What it comes to: nothing is missing if of each instance all rows came, of the last one as many as it
-    /// said that it made.
-    pub fn reconciled(&self, rows_of_last_instance: Option<f64>) -> What {
+    /// Waits until the daemon, which has ended, has nothing more on its way; no longer than `patience`.
+    pub fn wait_for_end(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        while lock(&self.state).is_open && Instant::now() < until {
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// What it comes to: nothing is missing if of each instance all rows came, and of the last one, `instance_id`, as
+    /// many as it said that it made.
+    pub fn reconciled(&self, instance_id: u64, rows_made: u64) -> What {
         let state = lock(&self.state);
         let sum = |of: &dyn Fn(&Instance) -> u64| state.instances.values().map(of).sum::<u64>();
-        let last = state
-            .latest
-            .and_then(|id| state.instances.get(&id))
-            .copied()
-            .unwrap_or_default();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "`as` saturates, and counts are exact"
-        )]
-        let made = rows_of_last_instance.unwrap_or(0.0) as u64;
-        let tail = made.saturating_sub(last.last);
+        let last = state.instances.get(&instance_id).copied().unwrap_or_default();
+        let tail = rows_made.saturating_sub(last.last);
         let stored = sum(&|instance| instance.rows);
         let missing = sum(&Instance::missing) + tail;
         What::Reconciled {
@@ -159,7 +162,6 @@ impl State {
 
     fn row(&mut self, row: &Row<'_>) {
         let (instance_id, counter) = (row.uint(INSTANCE_ID), row.uint(RECORD_COUNTER));
-        self.latest = Some(instance_id);
         let instance = self.instances.entry(instance_id).or_default();
         // The stream keeps order, so a counter that does not grow is a copy; one that jumps leaves a gap,
         // which nothing fills later.
@@ -187,7 +189,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Write, os::unix::net::UnixStream, time::Duration};
+    use std::{io::Write, os::unix::net::UnixStream};
 
     fn put(out: &mut Vec<u8>, number: u64, value: u64) {
         varint(out, number << 3);
@@ -259,7 +261,7 @@ mod tests {
             missing,
             double,
             ..
-        } = receiver.reconciled(Some(3.0))
+        } = receiver.reconciled(8, 3)
         else {
             panic!("expected a reconciliation");
         };

@@ -21,6 +21,8 @@ struct Total {
     missing: u64,
     admitted: u64,
     double: u64,
+    /// Instances of which nobody knows what they produced.
+    instances_unknown: u64,
 }
 
 /// Compares what was produced with the table.
@@ -63,7 +65,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// What one found that has ended by now. Without an answer of the database there is none.
+    /// What one found that has ended by now. None without an answer of the database, or when it is not known what an
+    /// instance produced.
     pub fn finished(&mut self) -> Option<Found> {
         let status = self.child.as_mut()?.try_wait();
         if matches!(status, Ok(None)) {
@@ -72,7 +75,7 @@ impl Reconciler {
         self.child = None;
         let text = fs::read_to_string(&self.report).ok()?;
         let report: Report = serde_json::from_str(&text).ok()?;
-        Some(Found(report.total))
+        (report.total.instances_unknown == 0).then_some(Found(report.total))
     }
 
     /// Whether one is under way.
@@ -95,12 +98,14 @@ impl Drop for Reconciler {
 pub struct Found(Total);
 
 impl Found {
-    /// As an event of the run.
-    pub fn event(&self, last: bool) -> What {
+    /// As an event of the run; of the last daemon `rows_made` rows are known to have been made, whatever its journal
+    /// says.
+    pub fn event(&self, last: bool, rows_made: u64) -> What {
+        let unknown = rows_made.saturating_sub(self.0.produced);
         What::Reconciled {
-            produced: self.0.produced,
+            produced: self.0.produced + unknown,
             stored: self.0.stored,
-            missing: self.0.missing,
+            missing: self.0.missing + unknown,
             admitted: self.0.admitted,
             double: self.0.double,
             last,

@@ -11,6 +11,7 @@ use super::{
     pipeline::Pipeline,
     receiver::Receiver,
     reconciler::Reconciler,
+    service::{SYSTEMCTL, Service, UNIT},
     spool_disk::SpoolDisk,
 };
 use crate::{
@@ -18,14 +19,16 @@ use crate::{
     record::{Event, Sample, What},
     scenario::{self, Load, Scenario},
     watch::{
-        Source, Watcher,
+        Source, Watcher, scrape,
         supervisor::{Options, Supervisor},
+        systemd::Unit,
     },
 };
 use nix::sys::signal::Signal;
 use std::{
-    fs,
+    fs::{self, Permissions},
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -37,8 +40,8 @@ const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(60);
 const HEAL_TIMEOUT: Duration = Duration::from_secs(180);
 /// An ended daemon delivers what it has within its `--shutdown-timeout`.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
-/// What is on its way to the receiver takes no longer.
-const ARRIVE: Duration = Duration::from_millis(500);
+/// What is on its way to the receiver, of a daemon that has ended, takes no longer.
+const ARRIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All of it.
 pub struct Setup {
@@ -54,15 +57,27 @@ pub struct Setup {
     discovery: Option<Discovery>,
     actions: Actions,
     loads: Loads,
+    frequency: Duration,
     stored_rows: Option<u64>,
+    /// What was seen outside of a turn.
+    pending: Vec<Event>,
+    /// Instance and rows of the last answer of /metrics.
+    last_answer: Option<(u64, u64)>,
 }
 
 impl Setup {
-    /// Starts load, pipeline and daemon, and waits until the first poll is complete.
+    /// Starts load, pipeline and daemon, and waits until the first poll is complete, or should be. The daemon is run by this
+    /// program, or, with `by_systemd`, by the unit that is installed here.
     ///
     /// # Errors
     /// When something does not start: then there is nothing to judge.
-    pub fn new(scenario: &Scenario, out: &Path, program: &Path, script: &Path) -> Result<Setup, String> {
+    pub fn new(
+        scenario: &Scenario,
+        out: &Path,
+        program: &Path,
+        script: &Path,
+        by_systemd: bool,
+    ) -> Result<Setup, String> {
         let marker = Marker::own()?;
         let runtime = Path::new(STATES).join(marker.name(0));
         trace::note(
@@ -80,6 +95,18 @@ impl Setup {
             None => None,
         };
         let events = runtime.join("namespaces.jsonl");
+        let has_churn = scenario
+            .loads
+            .iter()
+            .any(|load| matches!(load, Load::Churn { .. }));
+        // Rows of a pipeline are not seen here, but the load writes to somebody all the same.
+        let discovery = match has_churn {
+            true => Some(
+                Discovery::listen(&events, &namespaces)
+                    .map_err(|error| format!("{}: {error}", events.display()))?,
+            ),
+            false => None,
+        };
         let loads = Loads::start(&scenario.loads, &namespaces, &events, &out)?;
         let metrics_address = free_address()?;
         let mut arguments = scenario.daemon.flags.clone();
@@ -116,34 +143,22 @@ impl Setup {
             None => {
                 // In the place of an output that discards: every row is looked at.
                 let socket = runtime.join("rows.sock");
-                receiver = Some(
-                    Receiver::listen(&socket).map_err(|error| format!("{}: {error}", socket.display()))?,
-                );
+                let failed = |error| format!("{}: {error}", socket.display());
+                receiver = Some(Receiver::listen(&socket).map_err(failed)?);
+                // The unit has a user of its own.
+                fs::set_permissions(&socket, Permissions::from_mode(0o666)).map_err(failed)?;
                 arguments.extend(flag("--dest", format!("unix:{}", socket.display())));
                 arguments.extend(flag("--marshal", "protobufList".to_owned()));
             }
         }
-        let frequency = scenario.daemon.frequency.0;
-        let has_churn = scenario
-            .loads
-            .iter()
-            .any(|load| matches!(load, Load::Churn { .. }));
-        let discovery =
-            (has_churn && receiver.is_some()).then(|| Discovery::new(&events, &namespaces, frequency));
-        let mut supervisor = Supervisor::new(Options {
-            program: program.to_owned(),
-            arguments: arguments.clone(),
-            environment: Vec::new(),
-            folder: out,
-        })?;
-        if let Some(path) = supervisor.cgroup() {
-            let path = path.to_owned();
-            trace::note(marker, &Made::Cgroup { path })?;
-        }
-        super::note_process("daemon", supervisor.start()?)?;
+        let mut daemon = Daemon::new(program.to_owned(), arguments.clone());
+        let source = match by_systemd {
+            true => Source::Unit(start_unit(&mut daemon, &out)?),
+            false => Source::Supervisor(start_supervised(program, arguments, &out, marker)?),
+        };
         let mut setup = Setup {
-            watcher: Watcher::open(Source::Supervisor(supervisor), &metrics_address),
-            daemon: Daemon::new(program.to_owned(), arguments),
+            watcher: Watcher::open(source, &metrics_address),
+            daemon,
             metrics_address,
             reconciler,
             reconcile_every: scenario
@@ -161,8 +176,11 @@ impl Setup {
             actions: Actions::new(&scenario.actions),
             loads,
             stored_rows: None,
+            pending: Vec::new(),
+            last_answer: None,
+            frequency: scenario.daemon.frequency.0,
         };
-        setup.wait_for_first_poll()?;
+        setup.wait_for_first_poll();
         Ok(setup)
     }
 
@@ -170,30 +188,51 @@ impl Setup {
         format!("http://{}/metrics", self.metrics_address)
     }
 
-    fn wait_for_first_poll(&mut self) -> Result<(), String> {
+    /// A daemon that does not come to it is measured as it is: gates say what it does instead.
+    fn wait_for_first_poll(&mut self) {
         let until = Instant::now() + FIRST_POLL_TIMEOUT;
         loop {
-            let (sample, _) = self.watcher.sample();
-            let polls = sample
-                .metrics
-                .and_then(|metrics| metrics.get("xtcp2_polls_total").copied());
+            let polls = self.metric("xtcp2_polls_total");
             if polls.is_some_and(|polls| polls >= 1.0) {
-                return Ok(());
+                return;
             }
             if Instant::now() > until || self.watcher.source().pid().is_none() {
-                return Err(
-                    "the daemon made no poll: its log is daemon.log in the folder of the run".to_owned(),
-                );
+                log::error!("the daemon made no poll: its log is daemon.log in the folder of the run");
+                return;
             }
             thread::sleep(Duration::from_millis(100));
         }
     }
 
+    /// Looks, and keeps what happened for the next turn.
+    fn look(&mut self) -> Sample {
+        let (sample, events) = self.watcher.sample();
+        self.pending.extend(events);
+        self.note_answer(&sample);
+        sample
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, and counts are exact"
+    )]
+    fn note_answer(&mut self, sample: &Sample) {
+        let answer = sample.metrics.as_ref().and_then(|metrics| {
+            let instance_id = u64::from_str_radix(scrape::instance_id(metrics)?, 16).ok()?;
+            Some((instance_id, *metrics.get("xtcp2_rows_total")? as u64))
+        });
+        self.last_answer = answer.or(self.last_answer);
+    }
+
     /// The measured part begins now.
     pub fn begin(&mut self) {
         self.watcher.begin();
+        for event in &mut self.pending {
+            event.elapsed_seconds = 0.0;
+        }
         if let Some(discovery) = &mut self.discovery {
-            discovery.begins(now_ns());
+            discovery.begins(self.frequency, now_ns());
         }
     }
 
@@ -203,10 +242,11 @@ impl Setup {
     /// When an action cannot be done: the run is not what the scenario says any more.
     pub fn turn(&mut self, elapsed: Duration) -> Result<(Sample, Vec<Event>), String> {
         let acted = self.act(elapsed)?;
-        let mut events: Vec<Event> = acted.into_iter().map(|what| event(elapsed, what)).collect();
+        let mut events = std::mem::take(&mut self.pending);
+        events.extend(acted.into_iter().map(|what| event(elapsed, what)));
         if let Some(found) = self.reconciler.as_mut().and_then(Reconciler::finished) {
             self.stored_rows = Some(found.stored());
-            events.push(event(elapsed, found.event(false)));
+            events.push(event(elapsed, found.event(false, 0)));
         }
         if elapsed >= self.next_reconcile
             && let Some(reconciler) = &mut self.reconciler
@@ -216,12 +256,13 @@ impl Setup {
             reconciler.begin(&["--metrics", &url, "--settle", "20s"])?;
         }
         let (mut sample, seen) = self.watcher.sample();
+        self.note_answer(&sample);
         let restarted = seen
             .iter()
             .any(|event| matches!(event.what, What::DaemonStarted { .. }));
         if let Some(discovery) = &mut self.discovery {
             if restarted {
-                discovery.begins(now_ns());
+                discovery.begins(self.frequency, now_ns());
             }
             if let Some(receiver) = &self.receiver {
                 let verdicts = discovery.verdicts(receiver, now_ns());
@@ -252,30 +293,42 @@ impl Setup {
     /// Heals what is away, ends the daemon, and compares for the last time.
     pub fn finish(&mut self, scenario: &Scenario) -> Vec<Event> {
         let elapsed = self.watcher.elapsed();
+        let mut problems = Vec::new();
         if let Err(error) = self.heal() {
-            log::error!("{error}");
+            problems.push(error);
         }
-        let rows = self.metric("xtcp2_rows_total");
-        let (_, mut events) = self.watcher.sample();
-        if let Source::Supervisor(supervisor) = self.watcher.source()
-            && let Err(error) = supervisor.stop(Signal::SIGTERM, END_TIMEOUT)
-        {
-            log::error!("{error}");
+        self.look();
+        let stopped = match (self.watcher.source(), self.daemon.service()) {
+            (Source::Supervisor(supervisor), _) => supervisor.stop(Signal::SIGTERM, END_TIMEOUT),
+            (Source::Unit(unit), service) => {
+                unit.expect_end();
+                service.map_or(Ok(()), Service::stop)
+            }
+        };
+        if let Err(error) = stopped {
+            problems.push(error);
         }
-        let ended = self.watcher.source().events();
-        events.extend(ended.into_iter().map(|what| event(elapsed, what)));
+        // How it ended, and what it said at its end.
+        self.look();
+        let mut events = std::mem::take(&mut self.pending);
+        for why in problems {
+            log::error!("{why}");
+            events.push(event(elapsed, What::BrokeOff { why }));
+        }
         if scenario.gates.reconciled
-            && let Some(what) = self.last_reconciliation(rows)
+            && let Some(what) = self.last_reconciliation()
         {
             events.push(event(elapsed, what));
         }
         events
     }
 
-    fn last_reconciliation(&mut self, rows_of_last_instance: Option<f64>) -> Option<What> {
+    /// None when it is not known what was made, or what came: then nobody can judge.
+    fn last_reconciliation(&mut self) -> Option<What> {
+        let (instance_id, rows_made) = self.last_answer?;
         if let Some(receiver) = &self.receiver {
-            thread::sleep(ARRIVE);
-            return Some(receiver.reconciled(rows_of_last_instance));
+            receiver.wait_for_end(ARRIVE_TIMEOUT);
+            return Some(receiver.reconciled(instance_id, rows_made));
         }
         let reconciler = self.reconciler.as_mut()?;
         let wait = |reconciler: &mut Reconciler| {
@@ -294,7 +347,7 @@ impl Setup {
             log::error!("{error}");
             return None;
         }
-        wait(reconciler).map(|found| found.event(true))
+        wait(reconciler).map(|found| found.event(true, rows_made))
     }
 
     /// Brings back what an action took away, and waits until nothing waits.
@@ -340,9 +393,36 @@ impl Setup {
     }
 
     fn metric(&mut self, name: &str) -> Option<f64> {
-        let (sample, _) = self.watcher.sample();
-        sample.metrics?.get(name).copied()
+        self.look().metrics?.get(name).copied()
     }
+}
+
+fn start_supervised(
+    program: &Path,
+    arguments: Vec<String>,
+    out: &Path,
+    marker: Marker,
+) -> Result<Supervisor, String> {
+    let mut supervisor = Supervisor::new(Options {
+        program: program.to_owned(),
+        arguments,
+        environment: Vec::new(),
+        folder: out.to_owned(),
+    })?;
+    if let Some(path) = supervisor.cgroup() {
+        let path = path.to_owned();
+        trace::note(marker, &Made::Cgroup { path })?;
+    }
+    super::note_process("daemon", supervisor.start()?)?;
+    Ok(supervisor)
+}
+
+fn start_unit(daemon: &mut Daemon, out: &Path) -> Result<Unit, String> {
+    daemon.run_by(Service::take()?)?;
+    // Before its start, so that the log is read from the first line on.
+    let unit = Unit::new(UNIT, Path::new(SYSTEMCTL), out);
+    daemon.service().map_or(Ok(()), Service::start)?;
+    Ok(unit)
 }
 
 /// A port of the loopback that is free now; the daemon keeps it through its restarts.

@@ -214,7 +214,7 @@ fn not_on_host(scenario: &Scenario) -> Vec<String> {
         "The runner starts the daemon itself. That systemd's unit restarts it after a hang, and lets it do all it needs, is \
          seen in a guest."
             .to_owned(),
-        "The kernel is the host's: others are seen in a guest.".to_owned(),
+        "The kernel is the host's: others are seen in a guest, --target vm.".to_owned(),
     ];
     if scenario
         .loads

@@ -30,7 +30,7 @@ pub const MACHINE: Gate = Gate {
 };
 
 /// Every gate, in the order in which people ask.
-pub const GATES: [Gate; 16] = [
+pub const GATES: [Gate; 17] = [
     Gate {
         key: "restarts_max",
         meaning: "ends and starts of the daemon that no action announced, however it ended: exit status, signal, panic, \
@@ -109,6 +109,12 @@ pub const GATES: [Gate; 16] = [
         meaning: "rows in every poll",
         cannot_judge: "no poll was seen by itself",
         threshold: |gates| gates.rows_per_poll_min.map(|min| format!("at least {min}")),
+    },
+    Gate {
+        key: "namespaces_per_poll_min",
+        meaning: "namespaces in every poll, the daemon's own included",
+        cannot_judge: "no poll was seen by itself",
+        threshold: |gates| gates.namespaces_per_poll_min.map(|min| format!("at least {min}")),
     },
     Gate {
         key: "every_lasting_namespace_is_polled",

@@ -205,7 +205,9 @@ pub struct Gates {
     pub every_lasting_namespace_is_polled: bool,
     /// In every poll there are at least so many rows.
     pub rows_per_poll_min: Option<u64>,
-    /// Nothing missing, nothing double, in every reconciliation after the last action has healed.
+    /// In every poll there are at least so many namespaces, the own one included.
+    pub namespaces_per_poll_min: Option<u32>,
+    /// Nothing missing, nothing double, when everything has come to rest.
     #[serde(default)]
     pub reconciled: bool,
     /// CPU of the daemon after the warm-up.

@@ -1,6 +1,10 @@
 //! A pids cgroup of the daemon's own: its peak has seen threads that lived between two samples.
 
 use crate::record;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -8,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// Attempts to remove a cgroup that somebody is still in: 200 ms.
+/// Attempts to remove a cgroup that somebody was still in: 200 ms.
 const REMOVE_ATTEMPTS: u32 = 20;
 /// Between them.
 const REMOVE_EVERY: Duration = Duration::from_millis(10);
@@ -54,14 +58,31 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // The daemon was reaped before. What it had started may take a moment longer; then it stays.
-        for _ in 0..REMOVE_ATTEMPTS {
-            match fs::remove_dir(&self.0) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(REMOVE_EVERY),
-                _ => return,
-            }
-        }
+        // The daemon was reaped before. What it had started may still be there.
+        let _ = remove(&self.0);
     }
+}
+
+/// Ends who is in a cgroup, and removes it.
+///
+/// # Errors
+/// When it stays.
+pub fn remove(folder: &Path) -> io::Result<()> {
+    let mut result = fs::remove_dir(folder);
+    for _ in 0..REMOVE_ATTEMPTS {
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            _ => break,
+        }
+        let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        for pid in members.lines().filter_map(|line| line.parse().ok()) {
+            // It may have ended by now.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        thread::sleep(REMOVE_EVERY);
+        result = fs::remove_dir(folder);
+    }
+    result
 }
 
 /// Where a pids cgroup may be made, best first.

@@ -42,14 +42,6 @@ impl Source {
         }
     }
 
-    /// Its end, and its next start, are an action of the scenario.
-    pub fn expect_end(&mut self) {
-        match self {
-            Source::Supervisor(supervisor) => supervisor.expect_end(),
-            Source::Unit(unit) => unit.expect_end(),
-        }
-    }
-
     /// Its process, while it runs.
     pub fn pid(&self) -> Option<i32> {
         match self {
@@ -153,7 +145,11 @@ impl Watcher {
         let with_pss = self.samples.is_multiple_of(PSS_EVERY);
         self.samples += 1;
         let process = self.source.pid().and_then(|pid| process::read(pid, with_pss));
-        let cgroup = self.source.cgroup().and_then(cgroup::read);
+        let mut cgroup = self.source.cgroup().and_then(cgroup::read);
+        if let (Source::Unit(_), Some(cgroup)) = (&self.source, &mut cgroup) {
+            // Helpers of systemd count there too.
+            cgroup.pids_peak = None;
+        }
         let (metrics, scrape_ms) = match scraped {
             Some((metrics, took)) => (Some(metrics), Some(took.as_secs_f64() * 1e3)),
             None => (None, None),

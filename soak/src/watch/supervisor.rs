@@ -51,8 +51,8 @@ pub struct Supervisor {
     log: File,
     cgroup: Option<cgroup::Own>,
     child: Option<Running>,
-    /// The next end was ordered.
-    end_is_expected: bool,
+    /// The next end was ordered, by this signal.
+    expected_end: Option<Signal>,
     /// When the next start is due, after an end that nobody ordered.
     restart_due: Option<Instant>,
     restarts: u32,
@@ -88,7 +88,7 @@ impl Supervisor {
             log,
             cgroup: cgroup.ok(),
             child: None,
-            end_is_expected: false,
+            expected_end: None,
             restart_due: None,
             restarts: 0,
             events,
@@ -143,18 +143,13 @@ impl Supervisor {
         // A child that has ended already is a zombie until it is reaped: its identity can still be read.
         let start_ticks = process::identity(pid).map_or(0, |identity| identity.start_ticks);
         self.child = Some(Running { child, pid });
-        self.end_is_expected = false;
+        self.expected_end = None;
         self.events.push(What::DaemonStarted {
             pid,
             start_ticks,
             announced,
         });
         Ok(pid)
-    }
-
-    /// Its next end is an action of the scenario. It is not started again then, but by [`Supervisor::start`].
-    pub fn expect_end(&mut self) {
-        self.end_is_expected = true;
     }
 
     /// Sends it a signal; without a daemon, nothing.
@@ -165,13 +160,15 @@ impl Supervisor {
         }
     }
 
-    /// Ends it as an action of the scenario: by `signal`, and by SIGKILL when that takes longer than `patience`.
+    /// Ends it as an action of the scenario: by `signal`, and by SIGKILL when that takes longer than `patience`,
+    /// which is not what was ordered. It is not started again but by [`Supervisor::start`].
     ///
     /// # Errors
     /// When it took SIGKILL.
     pub fn stop(&mut self, signal: Signal, patience: Duration) -> Result<(), String> {
-        self.restart_due = None;
-        self.expect_end();
+        // What it died of before is its own doing.
+        self.reap();
+        self.expected_end = Some(signal);
         self.signal(signal);
         let deadline = Instant::now() + patience;
         let mut result = Ok(());
@@ -184,6 +181,7 @@ impl Supervisor {
             }
             thread::sleep(LOOK_EVERY);
         }
+        self.restart_due = None;
         result
     }
 
@@ -202,7 +200,9 @@ impl Supervisor {
             Err(_) => ExitStatus::from_raw(0),
         };
         self.child = None;
-        let announced = std::mem::take(&mut self.end_is_expected);
+        // Asked to end it exits with 0, or dies of the signal before it has a handler. A panic on the way is no order.
+        let is_ordered = |order: Signal| status.code() == Some(0) || status.signal() == Some(order as i32);
+        let announced = self.expected_end.take().is_some_and(is_ordered);
         self.events.push(What::DaemonEnded {
             pid,
             code: status.code(),
@@ -229,11 +229,6 @@ impl Supervisor {
             }
         }
         std::mem::take(&mut self.events)
-    }
-
-    /// It ended with a status after which no service manager starts it again.
-    pub fn has_given_up(&self) -> bool {
-        self.child.is_none() && self.restart_due.is_none()
     }
 
     /// Its pid, while it runs.
@@ -341,7 +336,8 @@ mod tests {
             supervisor.start().unwrap();
             let events = until(&mut supervisor, |events| !ends(events).is_empty());
             assert_eq!(ends(&events), [(Some(status), None, false)]);
-            assert!(supervisor.has_given_up());
+            thread::sleep(2 * RESTART_AFTER);
+            assert!(supervisor.events().is_empty() && supervisor.pid().is_none());
         }
     }
 
@@ -370,7 +366,27 @@ mod tests {
                 .stop(Signal::SIGTERM, Duration::from_millis(50))
                 .is_err()
         );
-        assert_eq!(ends(&supervisor.events()), [(None, Some(9), true)]);
+        let forced = supervisor.events();
+        assert_eq!(ends(&forced), [(None, Some(9), false)]);
+        thread::sleep(2 * RESTART_AFTER);
+        assert!(supervisor.events().is_empty(), "it was ordered to stay away");
+    }
+
+    #[test]
+    fn an_ordered_end_that_goes_wrong_is_not_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = folder.path().join("ready");
+        let script = format!(
+            "trap 'exit 101' TERM; touch {}; while :; do sleep 0.02; done",
+            ready.display()
+        );
+        let mut supervisor = shell(folder.path(), &script);
+        supervisor.start().unwrap();
+        while !ready.exists() {
+            thread::sleep(LOOK_EVERY);
+        }
+        supervisor.stop(Signal::SIGTERM, Duration::from_secs(10)).unwrap();
+        assert_eq!(ends(&supervisor.events()), [(Some(101), None, false)]);
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub struct Unit {
     log: PathBuf,
     /// Its end, and its next start, are an action of the scenario.
     change_is_expected: bool,
+    /// Restarts by systemd that were an action of the scenario: what a kill is answered with.
+    announced_restarts: u32,
+    /// The other ones, as they were said last.
+    restarts: u32,
     before: Option<State>,
     events: Vec<What>,
 }
@@ -45,7 +49,11 @@ impl Unit {
     /// Watches the unit `name`, asking `systemctl`; its log of errors goes to `folder`.
     pub fn new(name: &str, systemctl: &Path, folder: &Path) -> Unit {
         let log = folder.join(super::supervisor::LOG);
-        let mut events = Vec::new();
+        let mut events = vec![What::NotWatched {
+            what: Watched::TasksPeak,
+            why: "systemd runs its own helpers, of a reload for example, in the cgroup of the unit"
+                .to_owned(),
+        }];
         let journal = follow(name, &log);
         if let Err(why) = &journal {
             events.push(What::NotWatched {
@@ -59,6 +67,8 @@ impl Unit {
             journal: journal.ok(),
             log,
             change_is_expected: false,
+            announced_restarts: 0,
+            restarts: 0,
             before: None,
             events,
         }
@@ -87,9 +97,16 @@ impl Unit {
         let before = self.before.replace(now.clone()).unwrap_or_default();
         let is_other = (now.pid, now.start_ticks, &now.invocation)
             != (before.pid, before.start_ticks, &before.invocation);
-        // systemd counts its own restarts alone: one that is not of the scenario is told by this.
-        if now.restarts != before.restarts {
-            self.events.push(What::Restarts { count: now.restarts });
+        // systemd counts its own restarts alone, and begins anew when it is told to start.
+        if now.restarts < before.restarts {
+            self.announced_restarts = 0;
+        } else if now.restarts > before.restarts && self.change_is_expected {
+            self.announced_restarts += 1;
+        }
+        let restarts = now.restarts.saturating_sub(self.announced_restarts);
+        if restarts != self.restarts {
+            self.restarts = restarts;
+            self.events.push(What::Restarts { count: restarts });
         }
         if !is_other {
             return;
@@ -97,11 +114,16 @@ impl Unit {
         let announced = self.change_is_expected;
         if let Some(pid) = before.pid {
             let by_signal = now.code != CLD_EXITED;
+            // systemd forgets how it ended when it starts it again by order. What it says of a daemon that is away holds:
+            // a status, or that it had to be killed.
+            let is_bad = now.pid.is_none()
+                && ((!by_signal && now.status != 0)
+                    || ["timeout", "watchdog", "core-dump"].contains(&now.result.as_str()));
             self.events.push(What::DaemonEnded {
                 pid,
                 code: (!by_signal).then_some(now.status),
                 signal: by_signal.then_some(now.status).filter(|signal| *signal != 0),
-                announced,
+                announced: announced && !is_bad,
             });
         }
         if let Some(pid) = now.pid {
@@ -276,6 +298,28 @@ mod tests {
             ),
             "{end:?}"
         );
+    }
+
+    #[test]
+    fn a_kill_of_the_scenario_is_no_restart_and_the_crash_after_it_is() {
+        let mut fake = Fake::new();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        fake.says(pid, "a", 0, 0, 0);
+        fake.unit.expect_end();
+        // Killed, and not started yet; then systemd has done so.
+        assert_eq!(fake.says(0, "a", 0, 2, 9).len(), 1);
+        let start = fake.says(pid, "b", 1, 0, 0);
+        assert!(
+            matches!(start[..], [What::DaemonStarted { announced: true, .. }]),
+            "{start:?}"
+        );
+        let crash = fake.says(1, "c", 2, 2, 11);
+        assert_eq!(crash[0], What::Restarts { count: 1 });
+        // An ordered start: systemd counts from 0 again.
+        fake.unit.expect_end();
+        let start = fake.says(pid, "d", 0, 0, 0);
+        assert_eq!(start[0], What::Restarts { count: 0 });
+        assert_eq!(fake.says(1, "e", 1, 2, 11)[0], What::Restarts { count: 1 });
     }
 
     #[test]

@@ -153,6 +153,19 @@ pub fn have_what_they_ask_about(scenario: &Scenario, problems: &mut Problems) {
             format!("expected 1: without CAP_SYS_ADMIN only the own namespace is polled, got {rows}"),
         );
     }
+    if let Some(min) = gates.namespaces_per_poll_min {
+        let namespaces = lasting_namespaces(scenario);
+        problems.gate(
+            min > namespaces,
+            "namespaces_per_poll_min",
+            format!("expected at most the {namespaces} namespaces that always stand, got {min}"),
+        );
+        problems.gate(
+            drops && min > 1,
+            "namespaces_per_poll_min",
+            format!("expected 1: without CAP_SYS_ADMIN only the own namespace is polled, got {min}"),
+        );
+    }
     if gates.every_lasting_namespace_is_polled {
         let key = "every_lasting_namespace_is_polled";
         problems.gate(
@@ -209,4 +222,14 @@ fn lasting_sockets(scenario: &Scenario) -> u64 {
         Load::Short { .. } => 0,
     };
     scenario.loads.iter().map(of_load).sum::<u64>() + 1
+}
+
+/// Namespaces that are there all the time, and the daemon's own.
+fn lasting_namespaces(scenario: &Scenario) -> u32 {
+    let of_load = |load: &Load| match load {
+        Load::Sockets { namespaces, .. } | Load::Churn { namespaces, .. } => *namespaces,
+        Load::Containers { containers, .. } => *containers,
+        Load::Short { .. } => 0,
+    };
+    scenario.loads.iter().map(of_load).sum::<u32>() + 1
 }

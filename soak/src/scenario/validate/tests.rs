@@ -137,8 +137,15 @@ fn what_makes_no_sense_is_said_once_with_its_key() {
             "would pass",
         ),
         (
+            "tcp-stress",
+            "namespaces_per_poll_min = 24",
+            "namespaces_per_poll_min = 27",
+            "namespaces_per_poll_min",
+            "at most the 26",
+        ),
+        (
             "namespace-churn",
-            "rows_per_poll_min = 1000",
+            "rows_per_poll_min = 2000",
             "rows_per_poll_min = 9000",
             "rows_per_poll_min",
             "2051",
@@ -173,7 +180,7 @@ fn what_makes_no_sense_is_said_once_with_its_key() {
         ),
         (
             "lifecycle",
-            "at = \"2m45s\"",
+            "at = \"1m45s\"",
             "at = \"15m\"",
             "at",
             "before the end",

@@ -1,0 +1,83 @@
+//! The three things that are done for each socket of each poll, for who counts instructions: `hot_paths WHAT TIMES`
+//! does one of row, envelope and walk so many times. scripts/instructions runs it under callgrind.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a tool for measurements")]
+
+#[path = "../tests/messages/mod.rs"]
+mod messages;
+
+use messages::{RECORDED, encoder, varied};
+use std::{env, hint::black_box};
+use xtcp2::{
+    envelope::Envelope,
+    netlink::{
+        inet_diag::{Attributes, InetDiagMsg, TCPDIAG_GETSOCK},
+        message::Messages,
+    },
+    record::ROW_BYTES_MAX,
+};
+
+/// As many messages as a datagram of the kernel holds, about.
+const MESSAGES: u32 = 20;
+/// Rows of an envelope.
+const ROWS: u32 = 64;
+
+/// Kernel bytes of a socket to the protobuf bytes of its row.
+fn row(times: u64) {
+    let mut random = messages::Random(1);
+    let messages: Vec<Vec<u8>> = (0..64).map(|_| varied(&mut random)).collect();
+    let mut encoder = encoder(Attributes::DEFAULT);
+    let mut room = vec![0; ROW_BYTES_MAX];
+    for (counter, bytes) in (0..times).zip(messages.iter().cycle()) {
+        let message = InetDiagMsg::new(black_box(bytes)).unwrap();
+        black_box(encoder.row(&message, counter, &mut room));
+    }
+}
+
+/// 64 rows to an envelope, each encoded where it stays, and closed.
+fn envelope(times: u64) {
+    let mut encoder = encoder(Attributes::DEFAULT);
+    let mut envelope = Envelope::new(ROWS, 16 << 20);
+    let message = InetDiagMsg::new(RECORDED).unwrap();
+    for _ in 0..times {
+        for counter in 0..u64::from(ROWS) {
+            let length = encoder.row(&message, counter, envelope.room());
+            envelope.push(length, &mut |closed| {
+                black_box(closed.delimited);
+            });
+        }
+    }
+}
+
+/// The messages of a datagram.
+fn walk(times: u64) {
+    let mut datagram = Vec::new();
+    for sequence in 0..MESSAGES {
+        let length = u32::try_from(16 + RECORDED.len()).unwrap();
+        datagram.extend(length.to_ne_bytes());
+        datagram.extend(TCPDIAG_GETSOCK.to_ne_bytes());
+        datagram.extend([2, 0]);
+        datagram.extend(sequence.to_ne_bytes());
+        datagram.extend([0; 4]);
+        datagram.extend(RECORDED);
+        datagram.resize(datagram.len().next_multiple_of(4), 0);
+    }
+    for _ in 0..times {
+        let walk = Messages::new(black_box(&datagram));
+        assert_eq!(walk.filter(|message| message.is_ok()).count(), MESSAGES as usize);
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [what, times] = arguments.as_slice() else {
+        panic!("expected row|envelope|walk TIMES");
+    };
+    let times = times.parse().expect("TIMES");
+    match what.as_str() {
+        "row" => row(times),
+        "envelope" => envelope(times),
+        "walk" => walk(times),
+        other => panic!("expected row, envelope or walk, got {other}"),
+    }
+}
