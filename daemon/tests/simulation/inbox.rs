@@ -8,7 +8,12 @@ use super::{
     simulated::{NLM_F_DUMP, NLM_F_MULTI, Socket, message},
 };
 use libc::{EACCES, EAGAIN, EINTR, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOMEM, EPERM};
-use std::{collections::VecDeque, io, ops::Bound, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    ops::Bound,
+    time::Duration,
+};
 use xtcp2::{
     netlink::{
         inet_diag::{LOOK_UP_BYTES, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK},
@@ -294,6 +299,9 @@ impl Dump {
             .take(SHIFT_MAX)
             .collect();
         shifted.extend(&self.told[self.told.len() - count..]);
+        // What came again before is told twice, and is in the chain once.
+        let mut cookies = BTreeSet::new();
+        shifted.retain(|socket| cookies.insert(socket.cookie));
         sockets.splice(0..0, shifted);
     }
 

@@ -90,16 +90,18 @@ impl Judge {
         let found = Waiting::of(queue);
         for (identity, (_, was_on_disk)) in &self.waiting.0 {
             let is_found = found.copies(identity) > 0;
-            if is_found && !was_on_disk {
-                self.doubtful.insert(*identity);
-            }
             let may_be_gone = !was_on_disk || power_cut && self.doubtful.contains(identity);
             hold(is_found || may_be_gone, Invariant::SpoolKeeps, || {
                 format!("{} was on disk and is gone", named(*identity))
             })?;
         }
         for (identity, (copies, _)) in &found.0 {
-            let is_known = self.keys.contains_key(identity);
+            let key = self.keys.get(identity);
+            let is_known = key.is_some();
+            let was_on_disk = self.waiting.0.get(identity).is_some_and(|(_, is)| *is);
+            if !was_on_disk && key.is_some_and(|key| !self.made[key].arrived) {
+                self.doubtful.insert(*identity);
+            }
             hold(is_known && *copies == 1, Invariant::SpoolKeeps, || {
                 format!("{} is there {copies} times, made: {is_known}", named(*identity))
             })?;
