@@ -85,17 +85,8 @@ impl<T: DeserializeOwned> Iterator for Objects<T> {
 
 fn table(verdicts: &[Verdict]) -> String {
     let mut text = String::new();
-    for Verdict {
-        name,
-        status,
-        figure,
-        threshold,
-        why,
-    } in verdicts
-    {
-        text.push_str(&format!(
-            "{status:<12}  {name}: {figure}; allowed {threshold}; {why}\n"
-        ));
+    for verdict in verdicts {
+        text.push_str(&format!("{verdict}\n"));
     }
     let all: Status = overall(verdicts);
     text + &format!("{all}\n")

@@ -66,6 +66,20 @@ pub struct Verdict {
     pub why: String,
 }
 
+/// A line for people.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict {
+            name,
+            status,
+            figure,
+            threshold,
+            why,
+        } = self;
+        write!(f, "{status:<12}  {name}: {figure}; allowed {threshold}; {why}")
+    }
+}
+
 /// One gate. Sound memory: what it keeps does not grow with the run.
 pub trait Gate: fmt::Debug {
     /// Takes a sample in.

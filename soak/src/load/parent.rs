@@ -133,21 +133,9 @@ impl Workers {
 
     /// What all of them did so far; none before everything is there.
     fn sum(&self) -> Option<Load> {
-        self.said.iter().try_fold(Load::default(), |sum, said| {
-            let said = said.as_ref()?;
-            Some(Load {
-                namespaces_created: sum.namespaces_created + said.namespaces_created,
-                namespaces_deleted: sum.namespaces_deleted + said.namespaces_deleted,
-                namespaces: sum.namespaces + said.namespaces,
-                sockets: sum.sockets + said.sockets,
-                containers: sum.containers + said.containers,
-                containers_restarted: sum.containers_restarted + said.containers_restarted,
-                bytes: sum.bytes + said.bytes,
-                connections: sum.connections + said.connections,
-                errors: sum.errors + said.errors,
-                dead: sum.dead || said.dead,
-            })
-        })
+        self.said
+            .iter()
+            .try_fold(Load::default(), |sum, said| Some(sum + said.as_ref()?))
     }
 
     /// Until a signal, the end of the duration, or the end of who reads what it says.

@@ -2,7 +2,7 @@
 //! `events.jsonl` of its folder. Gates read nothing else, so a run that was killed can still be judged.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Add};
 
 /// What was seen at one time. Absent is not 0: the daemon was not there, or did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,6 +102,26 @@ pub struct Load {
     pub errors: u64,
     /// A load has ended, or did not answer.
     pub dead: bool,
+}
+
+/// What two loads did together; dead if one of them is.
+impl Add<&Load> for Load {
+    type Output = Load;
+
+    fn add(self, other: &Load) -> Load {
+        Load {
+            namespaces_created: self.namespaces_created + other.namespaces_created,
+            namespaces_deleted: self.namespaces_deleted + other.namespaces_deleted,
+            namespaces: self.namespaces + other.namespaces,
+            sockets: self.sockets + other.sockets,
+            containers: self.containers + other.containers,
+            containers_restarted: self.containers_restarted + other.containers_restarted,
+            bytes: self.bytes + other.bytes,
+            connections: self.connections + other.connections,
+            errors: self.errors + other.errors,
+            dead: self.dead || other.dead,
+        }
+    }
 }
 
 /// Something that happened.

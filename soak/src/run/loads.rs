@@ -113,16 +113,8 @@ impl Loads {
         for process in &mut self.processes {
             let load = process.load().unwrap_or_default();
             let ended = !matches!(process.child.try_wait(), Ok(None));
-            sum.namespaces_created += load.namespaces_created;
-            sum.namespaces_deleted += load.namespaces_deleted;
-            sum.namespaces += load.namespaces;
-            sum.sockets += load.sockets;
-            sum.containers += load.containers;
-            sum.containers_restarted += load.containers_restarted;
-            sum.bytes += load.bytes;
-            sum.connections += load.connections;
-            sum.errors += load.errors;
-            sum.dead |= load.dead || ended || process.is_silent();
+            sum = sum + &load;
+            sum.dead |= ended || process.is_silent();
         }
         sum
     }

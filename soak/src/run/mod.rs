@@ -148,17 +148,10 @@ fn run(given: &Given) -> Result<ExitCode, String> {
             scenario.duration
         ));
     }
-    let program = match given.path("daemon") {
-        Some(program) => program,
-        None => beside("xtcp2")?,
-    };
-    let environment = Environment::of(&program);
-    let not_asked = match environment.emulated && target != Target::Vm {
-        true => emulated::adapt(&mut scenario),
-        false => Vec::new(),
-    };
     // As it is run, so that `judge` comes to the same.
-    let text = toml::to_string(&scenario).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = |scenario: &Scenario| {
+        toml::to_string(scenario).map_err(|error| format!("{}: {error}", path.display()))
+    };
     let name = path
         .file_stem()
         .unwrap_or_default()
@@ -175,11 +168,20 @@ fn run(given: &Given) -> Result<ExitCode, String> {
             out: &out,
             name: &name,
         };
-        return guest.run(&scenario, &text);
+        return guest.run(&scenario, &text(&scenario)?);
     }
+    let program = match given.path("daemon") {
+        Some(program) => program,
+        None => beside("xtcp2")?,
+    };
+    let environment = Environment::of(&program);
+    let not_asked = match environment.emulated {
+        true => emulated::adapt(&mut scenario),
+        false => Vec::new(),
+    };
     let stop = stop_on_signals()?;
     let script = given.path("pipeline").unwrap_or_default();
-    let folder = folder::Folder::create(&out, &text)?;
+    let folder = folder::Folder::create(&out, &text(&scenario)?)?;
     let by_systemd = target == Target::Guest;
     let about = About {
         command: match by_systemd {
@@ -331,15 +333,8 @@ fn write(folder: &mut folder::Folder, judge: &mut Judge, event: &Event) -> Resul
 
 fn print(verdicts: &[Verdict], not_asked: &[String], ended_early: Option<&str>, out: &Path) {
     println!();
-    for Verdict {
-        name,
-        status,
-        figure,
-        threshold,
-        why,
-    } in verdicts
-    {
-        println!("{status:<12}  {name}: {figure}; allowed {threshold}; {why}");
+    for verdict in verdicts {
+        println!("{verdict}");
     }
     if !not_asked.is_empty() {
         println!(

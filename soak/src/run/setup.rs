@@ -248,11 +248,11 @@ impl Setup {
             self.stored_rows = Some(found.stored());
             events.push(event(elapsed, found.event(false, 0)));
         }
+        let url = self.metrics_url();
         if elapsed >= self.next_reconcile
             && let Some(reconciler) = &mut self.reconciler
         {
             self.next_reconcile += self.reconcile_every.unwrap_or(Duration::MAX);
-            let url = format!("http://{}/metrics", self.metrics_address);
             reconciler.begin(&["--metrics", &url, "--settle", "20s"])?;
         }
         let (mut sample, seen) = self.watcher.sample();
