@@ -1,16 +1,38 @@
-//! What a row costs: `cargo bench --bench record`.
+//! What a row and an envelope cost: `cargo bench --bench record`.
 
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot start has nothing to say"
+)]
+
+#[allow(dead_code, reason = "tests use the rest")]
+#[path = "../tests/common/captures.rs"]
+mod captures;
 #[path = "../tests/messages/mod.rs"]
 mod messages;
+mod prost_record;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use messages::{RECORDED, Random, encoder, varied};
+use prost::Message;
 use std::hint::black_box;
 use xtcp2::{
     envelope::Envelope,
-    netlink::inet_diag::{Attributes, INET_DIAG_MSG_BYTES, InetDiagMsg},
+    netlink::{
+        inet_diag::{Attributes, INET_DIAG_MSG_BYTES, InetDiagMsg},
+        message::Messages,
+    },
     record::{ROW_BYTES_MAX, wire::varint_bytes},
 };
+
+/// Rows of the envelope that is compared with prost's.
+const MARSHAL_ROWS: u32 = 64;
+/// As many messages as a datagram of the kernel holds, about.
+const DATAGRAM_MESSAGES: usize = 20;
+/// State of an established connection (include/net/tcp_states.h, Linux 6.18).
+const TCP_ESTABLISHED: u8 = 1;
 
 /// Rows of an envelope as the reference program sends it.
 const ENVELOPE_ROWS: u32 = 10_000;
@@ -20,7 +42,7 @@ const ENVELOPE_ROW_BYTES: usize = 500;
 fn rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("row");
     let mut random = Random(1);
-    let sets: [(&str, Vec<Vec<u8>>); 3] = [
+    let mut sets: Vec<(String, Vec<Vec<u8>>)> = [
         ("full, the same", vec![RECORDED.to_vec()]),
         // The branch predictor learns one row by heart, but not 512.
         (
@@ -28,13 +50,25 @@ fn rows(criterion: &mut Criterion) {
             (0..512).map(|_| varied(&mut random)).collect(),
         ),
         ("no attributes", vec![RECORDED[..INET_DIAG_MSG_BYTES].to_vec()]),
-    ];
+    ]
+    .map(|(name, messages)| (name.to_owned(), messages))
+    .into();
+    // Typical ones: connections as each kernel that was recorded tells of them.
+    for fixture in captures::fixtures() {
+        let name = fixture.file_stem().unwrap().to_string_lossy().into_owned();
+        let Some(kernel) = name.strip_prefix("linux-").and_then(|name| name.strip_suffix("-few")) else {
+            continue;
+        };
+        let replies = captures::replies(&fixture).into_iter().map(|(_, reply)| reply);
+        let connections = replies.filter(|reply| reply[1] == TCP_ESTABLISHED).collect();
+        sets.push((format!("connections of Linux {kernel}"), connections));
+    }
     for (name, messages) in &sets {
         let mut encoder = encoder(Attributes::DEFAULT);
         let mut room = vec![0; ROW_BYTES_MAX];
         let mut next = messages.iter().cycle();
         let mut counter = 0;
-        group.bench_function(*name, |bencher| {
+        group.bench_function(name.as_str(), |bencher| {
             bencher.iter(|| {
                 counter += 1;
                 let message = next.next().and_then(|bytes| InetDiagMsg::new(black_box(bytes)));
@@ -78,5 +112,56 @@ fn accounting(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, rows, accounting);
+/// Kernel bytes of 64 sockets to the bytes of an envelope; beside it prost, which is given the rows as structures
+/// already and only writes them.
+fn marshal(criterion: &mut Criterion) {
+    let mut random = Random(1);
+    let messages: Vec<Vec<u8>> = (0..MARSHAL_ROWS).map(|_| varied(&mut random)).collect();
+    let mut encoder = encoder(Attributes::DEFAULT);
+    let mut envelope = Envelope::new(MARSHAL_ROWS, 16 << 20);
+    let mut marshal = |sink: &mut dyn FnMut(&[u8])| {
+        for (counter, message) in (0..).zip(&messages) {
+            let message = InetDiagMsg::new(black_box(message)).unwrap();
+            let length = encoder.row(&message, counter, envelope.room());
+            envelope.push(length, &mut |closed| sink(closed.delimited));
+        }
+    };
+    let mut bytes = Vec::new();
+    marshal(&mut |delimited| bytes = delimited.to_vec());
+    let decoded = prost_record::Envelope::decode_length_delimited(bytes.as_slice()).unwrap();
+    assert!(decoded.encode_length_delimited_to_vec() == bytes, "prost writes other bytes");
+
+    let mut group = criterion.benchmark_group(format!("envelope of {MARSHAL_ROWS} rows"));
+    group.throughput(Throughput::Elements(MARSHAL_ROWS.into()));
+    group.bench_function("kernel bytes to envelope", |bencher| {
+        bencher.iter(|| {
+            marshal(&mut |delimited| {
+                black_box(delimited);
+            });
+        });
+    });
+    let mut room = Vec::with_capacity(2 * bytes.len());
+    group.bench_function("prost, structures to envelope", |bencher| {
+        bencher.iter(|| {
+            room.clear();
+            black_box(&decoded).encode_length_delimited(&mut room).unwrap();
+            room.len()
+        });
+    });
+}
+
+/// The messages of a datagram, found.
+fn walk(criterion: &mut Criterion) {
+    let datagram = captures::dump(&vec![RECORDED.to_vec(); DATAGRAM_MESSAGES]);
+    let mut group = criterion.benchmark_group("netlink");
+    group.throughput(Throughput::Bytes(datagram.len() as u64));
+    group.bench_function("messages of a datagram", |bencher| {
+        bencher.iter(|| {
+            let found = Messages::new(black_box(&datagram)).filter_map(Result::ok);
+            found.map(|message| message.payload.len()).sum::<usize>()
+        });
+    });
+}
+
+criterion_group!(benches, rows, accounting, marshal, walk);
 criterion_main!(benches);

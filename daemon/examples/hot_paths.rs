@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a tool for measurements")]
 
+#[allow(dead_code, reason = "tests use the rest")]
+#[path = "../tests/common/captures.rs"]
+mod captures;
 #[path = "../tests/messages/mod.rs"]
 mod messages;
 
@@ -11,14 +14,14 @@ use std::{env, hint::black_box};
 use xtcp2::{
     envelope::Envelope,
     netlink::{
-        inet_diag::{Attributes, InetDiagMsg, TCPDIAG_GETSOCK},
+        inet_diag::{Attributes, InetDiagMsg},
         message::Messages,
     },
     record::ROW_BYTES_MAX,
 };
 
 /// As many messages as a datagram of the kernel holds, about.
-const MESSAGES: u32 = 20;
+const MESSAGES: usize = 20;
 /// Rows of an envelope.
 const ROWS: u32 = 64;
 
@@ -49,22 +52,12 @@ fn envelope(times: u64) {
     }
 }
 
-/// The messages of a datagram.
+/// The messages of a datagram, and the one that ends a dump.
 fn walk(times: u64) {
-    let mut datagram = Vec::new();
-    for sequence in 0..MESSAGES {
-        let length = u32::try_from(16 + RECORDED.len()).unwrap();
-        datagram.extend(length.to_ne_bytes());
-        datagram.extend(TCPDIAG_GETSOCK.to_ne_bytes());
-        datagram.extend([2, 0]);
-        datagram.extend(sequence.to_ne_bytes());
-        datagram.extend([0; 4]);
-        datagram.extend(RECORDED);
-        datagram.resize(datagram.len().next_multiple_of(4), 0);
-    }
+    let datagram = captures::dump(&vec![RECORDED.to_vec(); MESSAGES]);
     for _ in 0..times {
         let walk = Messages::new(black_box(&datagram));
-        assert_eq!(walk.filter(|message| message.is_ok()).count(), MESSAGES as usize);
+        assert_eq!(walk.filter(|message| message.is_ok()).count(), MESSAGES + 1);
     }
 }
 

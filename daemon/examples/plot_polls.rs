@@ -1,5 +1,5 @@
 //! The plot of docs/performance.md: `plot_polls results/bench-polls.tsv docs/poll-cost.svg`. The first is
-//! what scripts/bench-polls wrote: namespaces, sockets in each, case, rows, user and system milliseconds.
+//! what scripts/bench-polls wrote.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a tool for the documentation")]
 
@@ -14,10 +14,22 @@ fn main() {
     // Cases in the order in which they stand in the table.
     let mut cases: Vec<(String, BTreeMap<u32, f64>)> = Vec::new();
     let mut sockets = String::new();
-    for line in fs::read_to_string(table).unwrap().lines() {
+    let text = fs::read_to_string(table).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    for line in lines.skip_while(|line| line.starts_with("namespaces\t")) {
         let cells: Vec<&str> = line.split('\t').collect();
-        let [namespaces, per_namespace, case, _rows, user_ms, system_ms] = cells.as_slice() else {
-            panic!("expected 6 columns, got {line:?}");
+        let [
+            namespaces,
+            per_namespace,
+            case,
+            _rows,
+            _wall_ms,
+            user_ms,
+            system_ms,
+            _rss_mib,
+        ] = cells.as_slice()
+        else {
+            panic!("expected 8 columns, got {line:?}");
         };
         sockets = (*per_namespace).to_owned();
         let cpu_ms = user_ms.parse::<f64>().unwrap() + system_ms.parse::<f64>().unwrap();

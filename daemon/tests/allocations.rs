@@ -1,4 +1,4 @@
-//! A row costs no allocation: the buffers of encoder and envelope are born at the start.
+//! A row costs no allocation: the buffers of encoder and envelope are born at the start. An envelope costs one.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@ use std::{
 };
 use xtcp2::{
     envelope::Envelope,
+    format::{Format, Formatter},
     netlink::inet_diag::{Attributes, InetDiagMsg},
 };
 
@@ -102,6 +103,30 @@ fn ten_thousand_rows_cost_none() {
     assert_eq!(rows, ROWS);
     assert!(bytes > 300 * 10_000, "rows have become empty: {bytes} bytes");
     assert_eq!(allocations, 0);
+}
+
+/// The rows are copied once, into the message that waits for its receiver.
+#[test]
+fn an_envelope_costs_its_message() {
+    let mut encoder = encoder(Attributes::ALL);
+    let mut envelope = Envelope::new(64, 786_432);
+    let mut formatter = Formatter::new(Format::ProtobufList, &[]).unwrap();
+    let message = InetDiagMsg::new(RECORDED).unwrap();
+    let (mut messages, mut bytes) = (0, 0);
+    let allocations = allocations_of(|| {
+        for counter in 1..=640 {
+            let length = encoder.row(&message, counter, envelope.room());
+            envelope.push(length, &mut |closed| {
+                formatter.messages(&closed, None, &mut |_, message| {
+                    messages += 1;
+                    bytes += message.len();
+                });
+            });
+        }
+    });
+    assert_eq!(messages, 10);
+    assert!(bytes > 300 * 640, "rows have become empty: {bytes} bytes");
+    assert_eq!(allocations, messages);
 }
 
 #[test]

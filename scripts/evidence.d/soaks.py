@@ -1,21 +1,11 @@
-#!/usr/bin/env python3
-"""Writes the figures of docs/stability.md anew, and its plots, from what is in results/soak.
-
-    scripts/stability            after `scripts/soak --keep NAME`
-    scripts/stability --check    says what is not as it would write it; exit status 1 then
-"""
+"""Soak runs: results/soak, and a picture of each."""
 
 import json
 import re
-import sys
 from datetime import datetime, timezone
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "results/soak"
-DOCUMENT = REPOSITORY / "docs/stability.md"
-PLOTS = REPOSITORY / "docs/stability"
-BEGIN, END = "<!-- begin: scripts/stability -->", "<!-- end: scripts/stability -->"
+from evidence import RESULTS, number, table
+
 # In this order; what is not there was not run.
 SCENARIOS = [
     "namespace-churn-300",
@@ -32,8 +22,10 @@ SHOWN = ["Threads", "Memory", "Duration of polls", "Rows a second"]
 WIDTH, HEIGHT, CAPTION = 640, 220, 24
 
 
-def number(value):
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def results():
+    """What each run came to, by scenario."""
+    paths = {name: RESULTS / "soak" / name / "result.json" for name in SCENARIOS}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
 def gate(result, name):
@@ -56,12 +48,12 @@ def load(totals):
     return "; ".join(f"{count:,} {what}" for what, count in words.items() if count) or "standing"
 
 
-def row(name, result):
+def row(name, result, target):
     figures, totals = result["figures"], result["totals"]
     polls, memory = figures["poll_ms"], figures["rss_mib"]
     restarts = gate(result, "restarts_max")
     return [
-        f"[{name}](#{name})",
+        f"[{name}]({target}#{name})",
         verdict(result),
         f"{result['measured_seconds'] / 60:.0f} min",
         load(totals),
@@ -73,11 +65,6 @@ def row(name, result):
         " / ".join(number(polls[key]) for key in ("median", "p99", "max")),
         number(figures["cpu_percent"]["median"]),
     ]
-
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    return lines + ["| " + " | ".join(cells) + " |" for cells in rows]
 
 
 def plots(report):
@@ -121,41 +108,21 @@ def section(name, result):
     return lines + ["", f"![Threads, memory, polls and rows over time](stability/{name}.svg)", ""]
 
 
-def made():
-    """What each file has to hold, by path."""
-    results = {}
-    for name in SCENARIOS:
-        path = RESULTS / name / "result.json"
-        if path.exists():
-            results[name] = json.loads(path.read_text())
+def summary(target=""):
+    """A line for each run; its name leads to `target`, the document with the sections."""
     head = ["scenario", "verdict", "measured", "load", "polls", "rows", "threads, most", "restarts", "RSS MiB, median / max"]
     head += ["poll ms, median / p99 / max", "CPU %, median"]
-    lines = table(head, [row(name, result) for name, result in results.items()]) + [""]
-    for name, result in results.items():
-        lines += section(name, result)
-    before, rest = DOCUMENT.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    files = {DOCUMENT: before + BEGIN + "\n" + "\n".join(lines) + END + after}
-    for name in results:
-        files[PLOTS / f"{name}.svg"] = plots((RESULTS / name / "report.html").read_text())
-    return files
+    return table(head, [row(name, result, target) for name, result in results().items()])
 
 
-def main():
-    if sys.argv[1:] not in ([], ["--check"]):
-        sys.exit(__doc__)
-    is_check = bool(sys.argv[1:])
-    others = 0
-    for path, text in made().items():
-        if path.exists() and path.read_text() == text:
-            continue
-        others += 1
-        if is_check:
-            print(f"{path.relative_to(REPOSITORY)}: not what results/soak say: scripts/stability")
-        else:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-    sys.exit(1 if is_check and others else 0)
+def sections():
+    """All of each run."""
+    lines = []
+    for name, result in results().items():
+        lines += [""] + section(name, result)
+    return lines[:-1]
 
 
-main()
+def pictures():
+    """The plots of each run, by scenario."""
+    return {name: plots((RESULTS / "soak" / name / "report.html").read_text()) for name in results()}
