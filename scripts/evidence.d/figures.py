@@ -153,6 +153,17 @@ def builds():
     return [found["machine"] + ".", ""] + table(head, cells, " rrrrrr")
 
 
+def spread_walks():
+    """namespaces-1000 before and after walks stayed spread over --walk-every."""
+    cells = []
+    for name, file in (("before", "before/namespaces-1000.json"), ("after", "soak/namespaces-1000/result.json")):
+        run = read(file)
+        poll, cpu = run["figures"]["poll_ms"], run["figures"]["cpu_percent"]
+        duration = " / ".join(number(poll[key]) for key in ("median", "p99", "max"))
+        cells.append([name, run["environment"]["commit"], duration, f"{cpu['median']:.1f}"])
+    return table(["walks drifted", "commit", "poll ms, median / p99 / max, the first included", "CPU %, median"], cells, "  rr")
+
+
 def checks():
     """What scripts/record-run put on record."""
     cells = []

@@ -105,10 +105,15 @@ impl History {
         }
     }
 
-    /// After another walk.
+    /// After another walk. The next is due where it would have been without this one: walks stay spread, also those of
+    /// namespaces that all had to be walked in one poll, or late.
     pub fn walked(&mut self, cost: Duration, walk_every: Duration, now: Instant) {
         self.walk_cost.add(cost.as_secs_f64());
-        self.walk_due = now + walk_every;
+        let late = now.saturating_duration_since(self.walk_due);
+        if self.walk_due <= now {
+            let turn_began = late.as_nanos() % walk_every.as_nanos().max(1);
+            self.walk_due = now + walk_every - Duration::from_nanos(u64::try_from(turn_began).unwrap_or(0));
+        }
     }
 
     /// Look-ups were enough, or would have been, or not.
@@ -327,8 +332,17 @@ mod tests {
             "{quarters:?}"
         );
         let mut history = History::new(7, WALK, MINUTE, now);
+        let first = history.walk_due;
+        // Early, late by a little, late by many.
         history.walked(WALK, MINUTE, now);
-        assert_eq!(history.walk_due, now + MINUTE);
+        assert_eq!(history.walk_due, first);
+        history.walked(WALK, MINUTE, first + Duration::from_secs(3));
+        assert_eq!(history.walk_due, first + MINUTE);
+        history.walked(WALK, MINUTE, first + 5 * MINUTE + Duration::from_secs(3));
+        assert_eq!(history.walk_due, first + 6 * MINUTE);
+        // Always.
+        history.walked(WALK, Duration::ZERO, first + 7 * MINUTE);
+        assert_eq!(history.walk_due, first + 7 * MINUTE);
     }
 
     /// On a quiet machine a single measurement, many times too large, once made every namespace be
