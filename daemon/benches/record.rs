@@ -56,7 +56,10 @@ fn rows(criterion: &mut Criterion) {
     // Typical ones: connections as each kernel that was recorded tells of them.
     for fixture in captures::fixtures() {
         let name = fixture.file_stem().unwrap().to_string_lossy().into_owned();
-        let Some(kernel) = name.strip_prefix("linux-").and_then(|name| name.strip_suffix("-few")) else {
+        let Some(kernel) = name
+            .strip_prefix("linux-")
+            .and_then(|name| name.strip_suffix("-few"))
+        else {
             continue;
         };
         let replies = captures::replies(&fixture).into_iter().map(|(_, reply)| reply);
@@ -129,7 +132,10 @@ fn marshal(criterion: &mut Criterion) {
     let mut bytes = Vec::new();
     marshal(&mut |delimited| bytes = delimited.to_vec());
     let decoded = prost_record::Envelope::decode_length_delimited(bytes.as_slice()).unwrap();
-    assert!(decoded.encode_length_delimited_to_vec() == bytes, "prost writes other bytes");
+    assert!(
+        decoded.encode_length_delimited_to_vec() == bytes,
+        "prost writes other bytes"
+    );
 
     let mut group = criterion.benchmark_group(format!("envelope of {MARSHAL_ROWS} rows"));
     group.throughput(Throughput::Elements(MARSHAL_ROWS.into()));
