@@ -13,7 +13,7 @@ mod stdio;
 mod stream;
 
 /// No test waits longer for what must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn message(sequence: u64, bytes: usize) -> Message {
     Message {
