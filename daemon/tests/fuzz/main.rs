@@ -17,7 +17,7 @@ use std::{env, time::Duration};
 /// Of each target: some thousand inputs, and ten seconds for all targets on one processor.
 const TEST_TIME: Duration = Duration::from_millis(400);
 
-/// Another time of each target, in milliseconds. CI takes ten seconds.
+/// Another time of each target, in milliseconds.
 const TIME_VARIABLE: &str = "XTCP2_FUZZ_MS";
 
 /// How long a target gets inputs.
