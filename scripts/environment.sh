@@ -16,3 +16,15 @@ die() {
     say "$@"
     exit 1
 }
+
+# The sum of one column over all summaries of cargo's test runner in a log. A test that runs itself
+# again in a sandbox leaves the summary of its child there, which filtered out all the others.
+count() { # count LOG COLUMN-NAME
+    awk -v name="$2" '/^test result: .* 0 filtered out/ { for (i = 2; i <= NF; i++) if ($i ~ "^" name) sum += $(i - 1) } END { print sum + 0 }' "$1"
+}
+
+# The newest test program of that name: cargo says where it is.
+test_program() { # test_program NAME
+    cargo test --quiet --locked -p xtcp2 --no-run --test "$1" --message-format=json |
+        sed -n "s/.*\"name\":\"$1\".*\"executable\":\"\([^\"]*\)\".*/\1/p" | tail -n1
+}

@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # Sourced by scripts/test-race and scripts/test-memory: builds with a sanitizer of rustc's, C code included.
 
+LOGS=target/test-logs
+mkdir -p $LOGS
+
 # Says what cargo and cc need, and where it goes: $SANITIZED. Exit status 77 where the sanitizer cannot be had.
 sanitize() { # sanitize thread|address RUSTFLAG...
     local sanitizer=$1 host
@@ -23,11 +26,5 @@ sanitize() { # sanitize thread|address RUSTFLAG...
     export RUSTFLAGS="-Zsanitizer=$sanitizer -Cforce-frame-pointers=yes $*"
     export CFLAGS="-fsanitize=$sanitizer -fno-omit-frame-pointer -g"
     export CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_TERM_COLOR=never
-    LOGS=target/test-logs
-    mkdir -p "$CARGO_TARGET_DIR" $LOGS
-}
-
-# The sum over all summaries of cargo's test runner.
-tests_passed() { # tests_passed LOG
-    awk '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^passed") sum += $(i - 1) } END { print sum + 0 }' "$1"
+    mkdir -p "$CARGO_TARGET_DIR"
 }

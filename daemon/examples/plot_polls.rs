@@ -14,9 +14,8 @@ fn main() {
     // Cases in the order in which they stand in the table.
     let mut cases: Vec<(String, BTreeMap<u32, f64>)> = Vec::new();
     let mut sockets = String::new();
-    let text = fs::read_to_string(table).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    for line in lines.skip_while(|line| line.starts_with("namespaces\t")) {
+    // The machine, then the names of the columns.
+    for line in fs::read_to_string(table).unwrap().lines().skip(2) {
         let cells: Vec<&str> = line.split('\t').collect();
         let [
             namespaces,

@@ -122,20 +122,9 @@ def benches():
     return [found["machine"] + ".", ""] + table(["benchmark", "mean", "95 % confidence"], cells, " rr")
 
 
-def compared():
-    """Benchmarks before and after, each pair measured right after each other."""
-    found = read("bench-compared.json")
-    cells = [
-        [name, time(run["before_ns"]), time(run["after_ns"]), f"{run['change_percent']:+.1f} %", f"{run['low_percent']:+.1f} to {run['high_percent']:+.1f} %"]
-        for name, run in found["benches"].items()
-    ]
-    head = ["benchmark", found["before"], found["after"], "change", "95 % confidence"]
-    return [found["machine"] + ".", ""] + table(head, cells, " rrrr")
-
-
 def instructions():
     found = read("instructions.json")
-    what = {"row": "kernel bytes to a row", "envelope": "an envelope of 64 rows", "walk": "the messages of a datagram of 20"}
+    what = {"row": "kernel bytes to a row", "envelope": "an envelope of 64 rows", "walk": "the messages of a datagram: 20, and the end of a dump"}
     cells = [[what[name], f"{count:,.0f}"] for name, count in found["instructions"].items()]
     return [f"{found['compiler']}, {found['machine']}.", ""] + table(["what", "instructions"], cells, " r")
 

@@ -109,10 +109,9 @@ impl History {
     /// namespaces that all had to be walked in one poll, or late.
     pub fn walked(&mut self, cost: Duration, walk_every: Duration, now: Instant) {
         self.walk_cost.add(cost.as_secs_f64());
-        let late = now.saturating_duration_since(self.walk_due);
-        if self.walk_due <= now {
-            let turn_began = late.as_nanos() % walk_every.as_nanos().max(1);
-            self.walk_due = now + walk_every - Duration::from_nanos(u64::try_from(turn_began).unwrap_or(0));
+        if let Some(late) = now.checked_duration_since(self.walk_due) {
+            let into_turn = late.as_nanos() % walk_every.as_nanos().max(1);
+            self.walk_due = now + walk_every - Duration::from_nanos(u64::try_from(into_turn).unwrap_or(0));
         }
     }
 

@@ -1,10 +1,10 @@
 //! What comes from outside must not panic, loop or be taken for more than it is, whatever it is.
 //!
-//! Each test is a bolero target: under `cargo test` it goes through its corpus in `__fuzz__`, then gets some thousand
-//! random inputs in [`TEST_TIME`], or in as many milliseconds as [`TIME_VARIABLE`] says. `scripts/fuzz` looks for new ones guided by
-//! coverage, and keeps the corpora. Random bytes alone hardly get past a magic number, so inputs are also made from valid
-//! ones, damaged at random. The answers that an HTTP receiver gives are read by a private module, which has its target
-//! beside it.
+//! Each test is a bolero target: under `cargo test` it goes through the corpus that it may have in `__fuzz__`, then gets some
+//! thousand random inputs in [`TEST_TIME`], or in as many milliseconds as `BOLERO_RANDOM_TEST_TIME_MS` says.
+//! `scripts/fuzz` looks for new ones guided by coverage, and keeps the corpora. Random bytes alone hardly get past a magic
+//! number, so inputs are also made from valid ones, damaged at random. The answers that an HTTP receiver gives are read by a
+//! private module, which has its target beside it.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,24 +12,14 @@
     reason = "a failure here is a failed test"
 )]
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
 /// Of each target: some thousand inputs, and ten seconds for all targets on one processor.
 const TEST_TIME: Duration = Duration::from_millis(400);
 
-/// Another time of each target, in milliseconds.
-const TIME_VARIABLE: &str = "XTCP2_FUZZ_MS";
-
-/// How long a target gets inputs.
-fn test_time() -> Duration {
-    env::var(TIME_VARIABLE).map_or(TEST_TIME, |milliseconds| {
-        Duration::from_millis(milliseconds.parse().expect(TIME_VARIABLE))
-    })
-}
-
 macro_rules! target {
     () => {
-        bolero::check!().with_test_time($crate::test_time())
+        bolero::check!().with_test_time($crate::TEST_TIME)
     };
 }
 
