@@ -26,6 +26,7 @@ macro_rules! target {
 mod captures;
 #[path = "../messages/mod.rs"]
 mod messages;
+mod planted;
 mod records;
 mod requests;
 mod settings;
