@@ -81,9 +81,11 @@ mod tests {
         assert_eq!(identity(pid).unwrap().start_ticks, process.start_ticks);
         assert!(process.threads.values().sum::<u32>() >= 1);
         assert!(process.fds >= 3 && process.rss_kib > 100, "{process:?}");
-        // In some sandboxes the kernel does not say the share.
+        // In some sandboxes the kernel does not say the share. It is read a moment later, while other tests allocate.
         assert!(
-            process.pss_kib.is_none_or(|pss| pss <= process.rss_kib + 1024),
+            process
+                .pss_kib
+                .is_none_or(|pss| pss <= process.rss_kib * 11 / 10 + 1024),
             "{process:?}"
         );
     }
