@@ -4,7 +4,7 @@
 LOGS=target/test-logs
 mkdir -p $LOGS
 
-# Says what cargo and cc need, and where it goes: $SANITIZED. Exit status 77 where the sanitizer cannot be had.
+# Tells cargo and cc. Exit status 77 where the sanitizer cannot be had.
 sanitize() { # sanitize thread|address RUSTFLAG...
     local sanitizer=$1 host
     shift
@@ -20,7 +20,6 @@ sanitize() { # sanitize thread|address RUSTFLAG...
     # Another target than the host's by name: build scripts and macros then are built without the flags.
     export CARGO_BUILD_TARGET=$host
     export CARGO_TARGET_DIR=target/$sanitizer-sanitizer
-    SANITIZED=$CARGO_TARGET_DIR/$host/debug
     # They are flags of unstable rustc, which this makes the stable one take that everything else is built with.
     export RUSTC_BOOTSTRAP=1
     export RUSTFLAGS="-Zsanitizer=$sanitizer -Cforce-frame-pointers=yes $*"

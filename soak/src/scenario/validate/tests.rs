@@ -180,7 +180,7 @@ fn what_makes_no_sense_is_said_once_with_its_key() {
         ),
         (
             "lifecycle",
-            "at = \"1m45s\"",
+            "at = \"1m15s\"",
             "at = \"15m\"",
             "at",
             "before the end",
