@@ -23,8 +23,10 @@ count() { # count LOG COLUMN-NAME
     awk -v name="$2" '/^test result: .* 0 filtered out/ { for (i = 2; i <= NF; i++) if ($i ~ "^" name) sum += $(i - 1) } END { print sum + 0 }' "$1"
 }
 
-# The newest test program of that name: cargo says where it is.
-test_program() { # test_program NAME
-    cargo test --quiet --locked -p xtcp2 --no-run --test "$1" --message-format=json |
+# The newest test program of that name, a package's own being that of its library: cargo says where it is.
+test_program() { # test_program NAME [PACKAGE]
+    local package=${2:-xtcp2} target=(--test "$1")
+    [ "$1" != "$package" ] || target=(--lib)
+    cargo test --quiet --locked -p "$package" --no-run "${target[@]}" --message-format=json |
         sed -n "s/.*\"name\":\"$1\".*\"executable\":\"\([^\"]*\)\".*/\1/p" | tail -n1
 }

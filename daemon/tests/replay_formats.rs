@@ -10,7 +10,7 @@
 mod common;
 mod messages;
 
-use common::poll::{output_of, xtcp2};
+use common::{poll::output_of, program::xtcp2};
 use insta::assert_snapshot;
 use messages::repository;
 use prost::Message;

@@ -1,17 +1,7 @@
 //! One poll of the daemon, as its rows and as the bytes it got from the kernel.
 
-use super::{captures, json_row::Row};
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
-
-/// A daemon or a replay, which this machine's environment does not change.
-pub fn xtcp2() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtcp2"));
-    command.env_clear().stdin(Stdio::null());
-    command
-}
+use super::{captures, json_row::Row, program::xtcp2};
+use std::{path::Path, process::Command};
 
 /// Runs it to its end; its standard output.
 pub fn output_of(command: &mut Command) -> String {

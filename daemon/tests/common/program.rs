@@ -6,7 +6,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    fs,
+    env, fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::PathBuf,
@@ -54,11 +54,25 @@ pub struct Program {
     log_reader: Option<JoinHandle<()>>,
 }
 
-/// The program with these arguments, to be started by [`Program::spawn`]. Nothing of the tester's
-/// environment and nothing outside the sandbox has a say.
-pub fn command(arguments: &[&str]) -> Command {
+/// What a sanitizer is told that the program may be built with.
+const SANITIZERS: [&str; 3] = ["ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"];
+
+/// The program, in which nothing else of the tester's environment has a say.
+pub fn xtcp2() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtcp2"));
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    command.env_clear().stdin(Stdio::null());
+    command.envs(
+        SANITIZERS
+            .iter()
+            .filter_map(|name| Some((name, env::var_os(name)?))),
+    );
+    command
+}
+
+/// The program with these arguments, to be started by [`Program::spawn`]. Nothing outside the sandbox has a say.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = xtcp2();
+    command.stdout(Stdio::null());
     // Other programs of the machine come and go: their namespaces are not the tests'.
     command.args(["-procScanEvery", "0s"]).args(arguments);
     command
