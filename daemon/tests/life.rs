@@ -12,7 +12,8 @@ use common::{
 use nix::sys::signal::Signal;
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     os::{fd::AsFd, unix::net::UnixDatagram},
     path::Path,
     process::Stdio,
@@ -118,6 +119,24 @@ fn a_second_sigterm_ends_at_once() {
         assert_eq!(summary.dropped, summary.rows, "what was not delivered is counted");
         program.log_line("were not delivered within --shutdown-timeout");
         drop(sockets);
+    });
+}
+
+#[test]
+fn a_request_that_has_begun_is_answered_before_the_end() {
+    sandbox::run("a_request_that_has_begun_is_answered_before_the_end", || {
+        ip("link set lo up");
+        let mut program = Program::start(&["-dest", "null"]);
+        let mut client = TcpStream::connect(program.admin()).unwrap();
+        client.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+        program.metric_when("xtcp2_admin_connections_total", |connections| connections >= 1.0);
+        program.signal(Signal::SIGTERM);
+        program.log_line("SIGTERM: ending");
+        client.write_all(b"Host: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(program.wait().success());
     });
 }
 

@@ -52,6 +52,11 @@ impl Admin {
         }
     }
 
+    /// Takes no more connections.
+    pub fn stop_accepting(&mut self, epoll: &Epoll) {
+        self.server.stop_accepting(epoll);
+    }
+
     /// When [`Admin::expire`] is to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         self.server

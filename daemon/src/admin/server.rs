@@ -112,6 +112,13 @@ impl Server {
         }
     }
 
+    /// Takes no more connections: those that wait are left to whoever else holds the listener.
+    pub fn stop_accepting(&mut self, epoll: &Epoll) {
+        self.paused_until = None;
+        // It fails for one that is not registered, which is what is wanted.
+        let _ = epoll.delete(&self.listener);
+    }
+
     /// Serves a connection: the answer to an event of [`Source::AdminClient`]. An event for a
     /// connection that is gone is ignored, also when its slot or descriptor is in use again.
     pub fn ready(

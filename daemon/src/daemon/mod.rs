@@ -75,6 +75,10 @@ pub fn block_signals() -> io::Result<SigSet> {
     Ok(signals)
 }
 
+/// How long the end waits for requests that have begun: a scrape takes 10 ms, and a client that sends nothing is not to
+/// hold a restart up.
+const LAST_ANSWERS_MAX: Duration = Duration::from_millis(500);
+
 /// The daemon.
 pub struct Daemon {
     epoll: Epoll,
@@ -152,6 +156,7 @@ impl Daemon {
         loop {
             let now = Instant::now();
             if self.core.is_over(now) {
+                self.answer_last_requests()?;
                 return Ok(self.core.finish());
             }
             let timeout = self.arm_timer(now)?;
@@ -168,6 +173,34 @@ impl Daemon {
             self.core.do_what_is_due(&self.epoll, now);
             self.core.go_on_with_poll(&self.epoll);
         }
+    }
+
+    /// Whoever connected before the end gets an answer. Later ones wait for the next daemon, where the listener is systemd's.
+    fn answer_last_requests(&mut self) -> Result<(), Fatal> {
+        let Some(admin) = &mut self.admin else {
+            return Ok(());
+        };
+        admin.stop_accepting(&self.epoll);
+        let end = Instant::now() + LAST_ANSWERS_MAX;
+        while admin.clients() > 0 {
+            let now = Instant::now();
+            if now >= end {
+                break;
+            }
+            let events = self
+                .epoll
+                .wait(Some(end - now))
+                .map_err(Fatal::system("epoll_wait"))?;
+            for event in events {
+                match event.token.source {
+                    Source::AdminClient => admin.ready(&self.epoll, &event, Instant::now(), &mut self.core),
+                    // A second one ends at once.
+                    Source::Signals => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sets the timer to the earliest deadline; returns how long the wait may take, which is not at

@@ -88,7 +88,10 @@ impl Unit {
             && output.status.success()
         {
             let state = parse(&String::from_utf8_lossy(&output.stdout));
-            self.compare(state);
+            // One that ended after systemd had named it: the next look says how.
+            if state.pid.is_none() || state.start_ticks != 0 {
+                self.compare(state);
+            }
         }
         std::mem::take(&mut self.events)
     }
@@ -320,6 +323,20 @@ mod tests {
         let start = fake.says(pid, "d", 0, 0, 0);
         assert_eq!(start[0], What::Restarts { count: 0 });
         assert_eq!(fake.says(1, "e", 1, 2, 11)[0], What::Restarts { count: 1 });
+    }
+
+    #[test]
+    fn one_that_is_named_and_gone_is_neither_an_end_nor_a_start() {
+        let mut fake = Fake::new();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        fake.says(pid, "a", 0, 0, 0);
+        fake.unit.expect_end();
+        assert_eq!(fake.says(i32::MAX, "a", 0, 0, 0), []);
+        let end = fake.says(0, "a", 0, 2, 9);
+        assert!(
+            matches!(end[..], [What::DaemonEnded { announced: true, .. }]),
+            "{end:?}"
+        );
     }
 
     #[test]
