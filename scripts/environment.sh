@@ -17,10 +17,10 @@ die() {
     exit 1
 }
 
-# The sum of one column over all summaries of cargo's test runner in a log. A test that runs itself
-# again in a sandbox leaves the summary of its child there, which filtered out all the others.
-count() { # count LOG COLUMN-NAME
-    awk -v name="$2" '/^test result: .* 0 filtered out/ { for (i = 2; i <= NF; i++) if ($i ~ "^" name) sum += $(i - 1) } END { print sum + 0 }' "$1"
+# The sum of one column over summaries of cargo's test runner in a log: those of whole programs, or of others. A test that
+# runs itself again in a sandbox leaves the summary of its child there, which filtered out all the others.
+count() { # count LOG COLUMN-NAME [WHICH-SUMMARIES]
+    awk -v name="$2" -v which="${3:- 0 filtered out}" '/^test result:/ && $0 ~ which { for (i = 2; i <= NF; i++) if ($i ~ "^" name) sum += $(i - 1) } END { print sum + 0 }' "$1"
 }
 
 # The newest test program of that name, a package's own being that of its library: cargo says where it is.

@@ -14,6 +14,13 @@ apart() { # apart ARGUMENT-OF-THE-SCRIPT...
     ip link set lo up
 }
 
+# The programs as they ship, and examples of xtcp2-soak; those of xtcp2 would bring features of crates along that its tests
+# need, and build everything anew.
+build_release() { # build_release [EXAMPLE...]
+    cargo build --quiet --release --locked --bin xtcp2 --bin xtcp2-soak
+    [ $# = 0 ] || cargo build --quiet --release --locked -p xtcp2-soak "${@/#/--example=}"
+}
+
 # Network namespaces with as many established sockets in each; $load is the process, when all are there.
 start_load() { # start_load EXAMPLES-FOLDER NAMESPACES SOCKETS
     : >"$work/load"

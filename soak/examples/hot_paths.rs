@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a tool for measurements")]
 
 #[allow(dead_code, reason = "tests use the rest")]
-#[path = "../tests/common/captures.rs"]
+#[path = "../../daemon/tests/common/captures.rs"]
 mod captures;
-#[path = "../tests/messages/mod.rs"]
+#[path = "../../daemon/tests/messages/mod.rs"]
 mod messages;
 
 use messages::{RECORDED, encoder, varied};

@@ -8,7 +8,7 @@
     reason = "a tool for tests and measurements"
 )]
 
-#[path = "../tests/common/load.rs"]
+#[path = "../../daemon/tests/common/load.rs"]
 mod load;
 
 use load::Load;
