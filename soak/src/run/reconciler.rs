@@ -12,6 +12,14 @@ use std::{
 #[derive(Debug, Deserialize)]
 struct Report {
     total: Total,
+    instances: Vec<Instance>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Instance {
+    /// In hexadecimal digits.
+    instance_id: String,
+    produced: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +83,7 @@ impl Reconciler {
         self.child = None;
         let text = fs::read_to_string(&self.report).ok()?;
         let report: Report = serde_json::from_str(&text).ok()?;
-        (report.total.instances_unknown == 0).then_some(Found(report.total))
+        (report.total.instances_unknown == 0).then_some(Found(report))
     }
 
     /// Whether one is under way.
@@ -93,27 +101,65 @@ impl Drop for Reconciler {
     }
 }
 
-/// Totals of a reconciliation.
+/// What a reconciliation says.
 #[derive(Debug)]
-pub struct Found(Total);
+pub struct Found(Report);
 
 impl Found {
-    /// As an event of the run; of the last daemon `rows_made` rows are known to have been made, whatever its journal
-    /// says.
-    pub fn event(&self, last: bool, rows_made: u64) -> What {
-        let unknown = rows_made.saturating_sub(self.0.produced);
+    /// As an event of the run. Of the last daemon, at the end, an instance and the rows that it is known to have made are
+    /// given, whatever its journal says.
+    pub fn event(&self, last: Option<(u64, u64)>) -> What {
+        let total = &self.0.total;
+        // Against what that instance is known to have produced: the sum would hide its tail behind the others.
+        let unknown = last.map_or(0, |(instance_id, rows_made)| {
+            rows_made.saturating_sub(self.produced_by(instance_id))
+        });
         What::Reconciled {
-            produced: self.0.produced + unknown,
-            stored: self.0.stored,
-            missing: self.0.missing + unknown,
-            admitted: self.0.admitted,
-            double: self.0.double,
-            last,
+            produced: total.produced + unknown,
+            stored: total.stored,
+            missing: total.missing + unknown,
+            admitted: total.admitted,
+            double: total.double,
+            last: last.is_some(),
         }
+    }
+
+    /// Nothing, if neither journal nor table knows it.
+    fn produced_by(&self, instance_id: u64) -> u64 {
+        let is_it = |instance: &&Instance| u64::from_str_radix(&instance.instance_id, 16) == Ok(instance_id);
+        let found = self.0.instances.iter().find(is_it);
+        found.and_then(|instance| instance.produced).unwrap_or(0)
     }
 
     /// Rows in the table, each counted once.
     pub fn stored(&self) -> u64 {
-        self.0.stored
+        self.0.total.stored
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_the_last_daemon_never_wrote_down_are_missing_however_many_others_did() {
+        let report = r#"{
+            "total": {"produced": 1050, "stored": 1050, "missing": 0, "admitted": 0, "double": 0, "instances_unknown": 0},
+            "instances": [
+                {"instance_id": "00000000000000ff", "produced": 1000},
+                {"instance_id": "0000000000000100", "produced": 50}
+            ]
+        }"#;
+        let found = Found(serde_json::from_str(report).unwrap());
+        let missing = |last| match found.event(last) {
+            What::Reconciled {
+                produced, missing, ..
+            } => (produced, missing),
+            other => panic!("expected a reconciliation, got {other:?}"),
+        };
+        assert_eq!(missing(Some((0x100, 80))), (1080, 30));
+        assert_eq!(missing(Some((0x100, 50))), (1050, 0));
+        assert_eq!(missing(Some((0x101, 7))), (1057, 7), "nothing is known of it");
+        assert_eq!(missing(None), (1050, 0));
     }
 }

@@ -246,7 +246,7 @@ impl Setup {
         events.extend(acted.into_iter().map(|what| event(elapsed, what)));
         if let Some(found) = self.reconciler.as_mut().and_then(Reconciler::finished) {
             self.stored_rows = Some(found.stored());
-            events.push(event(elapsed, found.event(false, 0)));
+            events.push(event(elapsed, found.event(None)));
         }
         let url = self.metrics_url();
         if elapsed >= self.next_reconcile
@@ -347,7 +347,7 @@ impl Setup {
             log::error!("{error}");
             return None;
         }
-        wait(reconciler).map(|found| found.event(true, rows_made))
+        wait(reconciler).map(|found| found.event(Some((instance_id, rows_made))))
     }
 
     /// Brings back what an action took away, and waits until nothing waits.
