@@ -19,9 +19,10 @@ const HOUR: u32 = 60 * MINUTE;
 /// Of the daemon that is made up here.
 const RSS_KIB: f64 = 16_000.0;
 
+/// Over in a second: each test goes on for as long as it wants.
 fn scenario() -> Scenario {
     toml::from_str(
-        "title = 't'\ndescription = 'd'\nduration = '1h'\nwarm_up = '10s'\n\
+        "title = 't'\ndescription = 'd'\nduration = '1s'\nwarm_up = '10s'\n\
          [machine]\ncpus = 1\nmemory_mib = 100\n[daemon]\nflags = []\nfrequency = '1s'\n\
          [[load]]\nkind = 'churn'\nevents_per_second = 20.0\nnamespaces = 200\nsockets = 2\n\
          [gates]\nthreads_max = 1\nrestarts_max = 0\nrss_kib_max = 65536\nrss_growth_kib_per_hour_max = 1024.0\n\
@@ -145,6 +146,29 @@ fn a_healthy_hour_passes_everything() {
     for verdict in judged(HOUR, |_, _| {}) {
         assert_eq!(verdict.status, Status::Pass, "{verdict:?}");
     }
+}
+
+#[test]
+fn one_that_ended_before_its_time_is_no_pass_and_what_failed_has_failed() {
+    let mut scenario = scenario();
+    scenario.duration.0 = std::time::Duration::from_secs(HOUR.into());
+    let until = |last: u32, pid: i32| {
+        let mut judge = Judge::new(&scenario);
+        for second in 0..=last {
+            let mut sample = healthy(second, RSS_KIB);
+            if second > 100 {
+                sample.process.as_mut().unwrap().pid = pid;
+            }
+            judge.sample(&sample);
+        }
+        complete(&mut judge, last);
+        judge.verdicts()
+    };
+    let verdicts = until(HOUR - 1, 7);
+    assert_eq!(status(&verdicts, "machine"), Status::CannotJudge);
+    assert_eq!(overall(&verdicts), Status::CannotJudge);
+    assert_eq!(overall(&until(HOUR - 1, 8)), Status::Fail);
+    assert_eq!(overall(&until(HOUR, 7)), Status::Pass);
 }
 
 #[test]

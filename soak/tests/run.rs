@@ -147,6 +147,16 @@ impl Run {
         (status.code(), said)
     }
 
+    /// Exit status of `judge` on its folder, and what that said.
+    fn judged(&self) -> (Option<i32>, String) {
+        let mut judge = Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"));
+        let output = judge.arg("judge").arg(self.out()).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+
     fn result(&self) -> Value {
         serde_json::from_str(&fs::read_to_string(self.out().join("result.json")).unwrap()).unwrap()
     }
@@ -211,17 +221,12 @@ fn it_ends_with_a_verdict_and_leaves_nothing() {
     assert!(said.contains("report.html"), "{said}");
     assert!(result["ended_early"].is_null());
     // The verdict is that of the files.
-    let judge = Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"))
-        .arg("judge")
-        .arg(run.out())
-        .output()
-        .unwrap();
-    assert_eq!(judge.status.code(), code);
+    assert_eq!(run.judged().0, code);
 }
 
 #[test]
-fn told_to_end_it_judges_what_it_saw() {
-    let Some(mut run) = Run::start("told_to_end_it_judges_what_it_saw", "10m") else {
+fn told_to_end_before_its_time_it_does_not_pass() {
+    let Some(mut run) = Run::start("told_to_end_before_its_time_it_does_not_pass", "10m") else {
         return;
     };
     run.wait_for_samples(6);
@@ -229,9 +234,16 @@ fn told_to_end_it_judges_what_it_saw() {
     kill(Pid::from_raw(run.pid()), Signal::SIGINT).unwrap();
     let (code, said) = run.end();
     assert_nothing_is_left(&made);
-    assert!(matches!(code, Some(0 | 2)), "{said}");
+    assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("ended early: it was told to end"), "{said}");
-    assert_eq!(run.result()["ended_early"], "it was told to end");
+    let result = run.result();
+    assert_eq!(result["ended_early"], "it was told to end");
+    assert_eq!(result["verdict"], "cannot-judge");
+    assert_eq!(gate(&result, "machine"), "cannot-judge");
+    assert_eq!(gate(&result, "restarts_max"), "pass", "{said}");
+    let (code, said) = run.judged();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("of 600 s"), "{said}");
 }
 
 #[test]
@@ -252,8 +264,8 @@ fn a_load_that_dies_or_a_daemon_that_is_killed_fails_it() {
 }
 
 #[test]
-fn one_that_was_killed_is_judged_and_swept() {
-    let Some(mut run) = Run::start("one_that_was_killed_is_judged_and_swept", "10m") else {
+fn one_that_was_killed_is_judged_as_far_as_it_came_and_swept() {
+    let Some(mut run) = Run::start("one_that_was_killed_is_judged_as_far_as_it_came_and_swept", "10m") else {
         return;
     };
     run.wait_for_samples(6);
@@ -262,12 +274,8 @@ fn one_that_was_killed_is_judged_and_swept() {
     run.process.0.kill().unwrap();
     assert_eq!(run.end().0, None);
     assert!(!is_gone(daemon), "nobody has ended it yet");
-    let judge = |out: &Path| {
-        let mut judge = Command::new(env!("CARGO_BIN_EXE_xtcp2-soak"));
-        judge.arg("judge").arg(out).output().unwrap()
-    };
-    let judged = judge(&run.out());
-    assert!(matches!(judged.status.code(), Some(0 | 2)), "{judged:?}");
+    let (code, said) = run.judged();
+    assert_eq!(code, Some(2), "{said}");
     assert!(clean(&[]).status.success());
     assert_nothing_is_left(&made);
 }

@@ -19,7 +19,8 @@ use std::{
 pub const COMMAND: Command = Command {
     name: "judge",
     doc: "judges a run by what it wrote down",
-    long_doc: "DIR holds scenario.toml, samples.jsonl and events.jsonl. A last line that was cut off is passed over.\n\n\
+    long_doc: "DIR holds scenario.toml, samples.jsonl and events.jsonl. A last line that was cut off is passed over. A run \
+               that ended before its time does not pass.\n\n\
                Exit status: 0 when every gate passes, 1 when one fails, 2 when one cannot judge or the run cannot be read.",
     words: "DIR",
     flags: &[],

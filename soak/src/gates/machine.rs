@@ -1,4 +1,4 @@
-//! Whether the machine, and the runner on it, were in a state to judge anything.
+//! Whether the machine, and the runner on it, were in a state to judge anything, and the run came to its end.
 
 use super::{
     Gate, Status, Verdict,
@@ -8,7 +8,7 @@ use crate::{
     record::{Event, Sample, Watched, What},
     watch::kernel_log,
 };
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 /// Of the time. Between late samples, peaks and restarts may go by unseen.
 const LATE_PERCENT_MAX: f64 = 5.0;
@@ -22,6 +22,9 @@ const PIDS_MAX: usize = 16;
 /// The gate that every run is asked.
 #[derive(Debug, Default)]
 pub struct Machine {
+    /// Of the scenario: what it asks may come at its end.
+    duration: Duration,
+    last_seconds: f64,
     with_process: u64,
     pressure_percent_max: f64,
     pids: VecDeque<i32>,
@@ -30,8 +33,19 @@ pub struct Machine {
     broke_off: Option<String>,
 }
 
+impl Machine {
+    /// Of a run that is to last so long.
+    pub fn new(duration: Duration) -> Machine {
+        Machine {
+            duration,
+            ..Machine::default()
+        }
+    }
+}
+
 impl Gate for Machine {
     fn sample(&mut self, sample: &Sample, _: &Moment) {
+        self.last_seconds = sample.elapsed_seconds;
         self.with_process += u64::from(sample.process.is_some());
         let pressure = sample.machine.cpu_pressure_percent.unwrap_or(0.0);
         self.pressure_percent_max = self.pressure_percent_max.max(pressure);
@@ -75,6 +89,14 @@ impl Gate for Machine {
             problems.push("no sample was taken".to_owned());
         } else if self.with_process == 0 {
             problems.push("the daemon's process was never seen".to_owned());
+        }
+        // Told to end, killed or broken off: actions that were still to come have shown nothing.
+        let duration_seconds = self.duration.as_secs_f64();
+        if self.last_seconds < duration_seconds {
+            problems.push(format!(
+                "it ended after {:.0} of {duration_seconds} s",
+                self.last_seconds.floor()
+            ));
         }
         if course.late_percent() > LATE_PERCENT_MAX {
             problems.push(format!(

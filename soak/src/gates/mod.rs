@@ -106,7 +106,7 @@ impl Judge {
     pub fn new(scenario: &Scenario) -> Judge {
         let asked = &scenario.gates;
         let warm_up = scenario.warm_up.0;
-        let mut gates: Vec<Box<dyn Gate>> = vec![Box::new(machine::Machine::default())];
+        let mut gates: Vec<Box<dyn Gate>> = vec![Box::new(machine::Machine::new(scenario.duration.0))];
         let mut add = |gate: Option<Box<dyn Gate>>| gates.extend(gate);
         add(asked
             .threads_max

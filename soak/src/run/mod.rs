@@ -50,8 +50,8 @@ pub const COMMAND: Command = Command {
     name: "run",
     doc: "runs a scenario and says whether the daemon passed",
     long_doc: "NAME is that of a scenario, or the path of its file. Needs root: it makes namespaces, mounts and a cgroup. \
-               Ctrl-C ends it early, with a verdict on what was seen. The folder of the run has result.json, junit.xml, \
-               report.html, every sample and every event.\n\n\
+               Ctrl-C ends it early: what failed until then has failed, and nothing passes. The folder of the run has \
+               result.json, junit.xml, report.html, every sample and every event.\n\n\
                Exit status: 0 when every gate passes, 1 when one fails, 2 when it could not run or judge.",
     words: "NAME",
     flags: &[
@@ -313,7 +313,8 @@ fn measure(
         folder.sample(&sample).map_err(|error| error.to_string())?;
         judge.sample(&sample);
         progress.show(&sample, judge);
-        if start.elapsed() >= scenario.duration.0 {
+        // By the sample, as `judge` will see it.
+        if sample.elapsed_seconds >= scenario.duration.0.as_secs_f64() {
             return Ok(None);
         }
         due += SAMPLE_EVERY;
@@ -353,7 +354,7 @@ fn print(verdicts: &[Verdict], not_asked: &[String], ended_early: Option<&str>, 
     println!("{words}; {}/report.html", out.display());
 }
 
-/// SIGTERM and SIGINT end the run early, with a verdict. By a handler: what a thread waits for would have to be
+/// SIGTERM and SIGINT end the run early, which is no pass. By a handler: what a thread waits for would have to be
 /// blocked, and the daemon would inherit that.
 fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
     let stop = Arc::new(AtomicBool::new(false));

@@ -23,8 +23,8 @@ const GROWTH_UNSEEN: &str =
 /// Of every run.
 pub const MACHINE: Gate = Gate {
     key: "machine",
-    meaning: "machine and runner left room to judge: samples came in time, the hypervisor took no large share, nothing else \
-              was killed for want of memory",
+    meaning: "machine and runner left room to judge: the run lasted as long as it was to, samples came in time, the \
+              hypervisor took no large share, nothing else was killed for want of memory",
     cannot_judge: "they did not; it never fails",
     threshold: |_| None,
 };
