@@ -113,12 +113,15 @@ impl Daemon {
             (Source::Unit(unit), service) => {
                 let Some(service) = service else { return Ok(None) };
                 unit.expect_end();
-                match signal {
+                if signal == Signal::SIGKILL {
                     // Its own Restart= brings it back, which is part of what is seen here.
-                    Signal::SIGKILL => service.begin(&["kill", "--signal=KILL"]),
-                    _ => service.begin(&["restart"]),
+                    return service.begin(&["kill", "--signal=KILL"]).map(Some);
                 }
-                .map(Some)
+                // Not by restart: systemd forgets how it ended when it starts it again.
+                let stopped = service.stop();
+                unit.look();
+                stopped?;
+                service.begin(&["start"]).map(Some)
             }
         }
     }
@@ -127,6 +130,60 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{record::What, watch::systemd::Unit};
+    use std::{fs, os::unix::fs::PermissionsExt, process::ExitStatus};
+
+    /// Restarts a unit by a systemctl that says `stopped` of it between stop and start. How it ended and started.
+    fn restarted_by_systemd(stopped: &str) -> Vec<What> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let systemctl = path("systemctl");
+        let script = "#!/bin/sh\ncd \"$(dirname \"$0\")\" || exit\ncase $1 in\nshow) cat state ;;\n\
+                      stop) cp stopped state ;;\nstart | restart) cp started state ;;\nesac\n";
+        fs::write(&systemctl, script).unwrap();
+        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let runs = |pid, invocation| {
+            format!(
+                "MainPID={pid}\nInvocationID={invocation}\nExecMainCode=0\nExecMainStatus=0\nResult=success\n"
+            )
+        };
+        fs::write(path("state"), runs(std::process::id(), "a")).unwrap();
+        fs::write(path("started"), runs(1, "b")).unwrap();
+        fs::write(path("stopped"), format!("MainPID=0\nInvocationID=a\n{stopped}\n")).unwrap();
+        let mut daemon = Daemon::new("/x/xtcp2".into(), Vec::new());
+        daemon.run_by(Service::of(&systemctl, &path("drop-in"))).unwrap();
+        let mut source = Source::Unit(Unit::new("xtcp2-none.service", &systemctl, folder.path()));
+        source.events();
+        let begun = daemon.restart(&mut source, Signal::SIGTERM, Duration::from_secs(10));
+        let status = begun.unwrap().map(|mut child| child.wait().unwrap());
+        assert!(status.is_none_or(|status: ExitStatus| status.success()));
+        source.events()
+    }
+
+    #[test]
+    fn how_it_ended_is_known_though_systemd_has_started_it_again() {
+        for (stopped, is_bad) in [
+            ("ExecMainCode=1\nExecMainStatus=0\nResult=success", false),
+            ("ExecMainCode=1\nExecMainStatus=101\nResult=exit-code", true),
+            ("ExecMainCode=2\nExecMainStatus=9\nResult=timeout", true),
+            // To systemd that is success; to a daemon that is to deliver what it has it is not.
+            ("ExecMainCode=2\nExecMainStatus=15\nResult=success", true),
+        ] {
+            let events = restarted_by_systemd(stopped);
+            let [
+                What::DaemonEnded { announced, .. },
+                What::DaemonStarted {
+                    pid: 1,
+                    announced: true,
+                    ..
+                },
+            ] = events[..]
+            else {
+                panic!("{stopped}: {events:?}");
+            };
+            assert_eq!(announced, !is_bad, "{stopped}: {events:?}");
+        }
+    }
 
     #[test]
     fn capabilities_go_one_after_the_other_and_come_back() {

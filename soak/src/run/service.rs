@@ -16,6 +16,7 @@ pub const SYSTEMCTL: &str = "systemctl";
 /// That unit, with a drop-in of ours until it is dropped.
 #[derive(Debug)]
 pub struct Service {
+    systemctl: PathBuf,
     drop_in: PathBuf,
 }
 
@@ -25,12 +26,13 @@ impl Service {
     /// # Errors
     /// Where systemd does not run, or has no such unit.
     pub fn take() -> Result<Service, String> {
-        run(&["cat", "--", UNIT])?;
-        run(&["stop", "--", UNIT])?;
         let folder = PathBuf::from(format!("/run/systemd/system/{UNIT}.d"));
         let service = Service {
+            systemctl: SYSTEMCTL.into(),
             drop_in: folder.join("90-soak.conf"),
         };
+        service.run(&["cat", "--", UNIT])?;
+        service.run(&["stop", "--", UNIT])?;
         let made = Made::File {
             path: service.drop_in.clone(),
         };
@@ -52,7 +54,7 @@ impl Service {
         let path = &self.drop_in;
         fs::write(path, drop_in(program, arguments, without))
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        run(&["daemon-reload"])
+        self.run(&["daemon-reload"])
     }
 
     /// Starts it, and waits until it says that it is ready: a first poll is complete.
@@ -60,7 +62,7 @@ impl Service {
     /// # Errors
     /// When it does not come to that.
     pub fn start(&self) -> Result<(), String> {
-        run(&["start", "--", UNIT])
+        self.run(&["start", "--", UNIT])
     }
 
     /// Stops it, and waits for its end.
@@ -68,7 +70,7 @@ impl Service {
     /// # Errors
     /// When systemd had to kill it.
     pub fn stop(&self) -> Result<(), String> {
-        run(&["stop", "--", UNIT])
+        self.run(&["stop", "--", UNIT])
     }
 
     /// Begins something that takes long: `systemctl` with these words in front of the unit's name.
@@ -76,32 +78,32 @@ impl Service {
     /// # Errors
     /// When there is no systemctl.
     pub fn begin(&self, words: &[&str]) -> Result<Child, String> {
-        command(words).arg("--").arg(UNIT).spawn().map_err(failed)
+        self.command(words).arg("--").arg(UNIT).spawn().map_err(failed)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.systemctl);
+        command.args(words).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Result<(), String> {
+        let output = self.command(words).output().map_err(failed)?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!(
+                "{SYSTEMCTL} {}: {}",
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            )),
+        }
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.drop_in);
-        let _ = run(&["daemon-reload"]);
-    }
-}
-
-fn command(words: &[&str]) -> Command {
-    let mut command = Command::new(SYSTEMCTL);
-    command.args(words).stdin(Stdio::null());
-    command
-}
-
-fn run(words: &[&str]) -> Result<(), String> {
-    let output = command(words).output().map_err(failed)?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!(
-            "{SYSTEMCTL} {}: {}",
-            words.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
+        let _ = self.run(&["daemon-reload"]);
     }
 }
 
@@ -141,6 +143,17 @@ fn quoted(word: &str) -> String {
     }
     text.push('"');
     text
+}
+
+#[cfg(test)]
+impl Service {
+    /// Of another systemctl, with a drop-in somewhere else.
+    pub fn of(systemctl: &Path, drop_in: &Path) -> Service {
+        Service {
+            systemctl: systemctl.to_owned(),
+            drop_in: drop_in.to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use std::{
 
 /// Before a daemon that failed is started again: systemd's RestartSec.
 const RESTART_AFTER: Duration = Duration::from_millis(100);
+/// A daemon that is older has a handler of SIGTERM: it only dies of one that comes before.
+const HANDLER_WITHIN: Duration = Duration::from_secs(1);
 /// Between looks at a daemon that is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The configuration cannot work (EX_CONFIG): a restart does not help, and units forbid it.
@@ -63,6 +65,7 @@ pub struct Supervisor {
 struct Running {
     child: Child,
     pid: i32,
+    since: Instant,
 }
 
 impl Supervisor {
@@ -142,7 +145,8 @@ impl Supervisor {
         let pid = i32::try_from(child.id()).map_err(|_| format!("expected a pid, got {}", child.id()))?;
         // A child that has ended already is a zombie until it is reaped: its identity can still be read.
         let start_ticks = process::identity(pid).map_or(0, |identity| identity.start_ticks);
-        self.child = Some(Running { child, pid });
+        let since = Instant::now();
+        self.child = Some(Running { child, pid, since });
         self.expected_end = None;
         self.events.push(What::DaemonStarted {
             pid,
@@ -192,7 +196,7 @@ impl Supervisor {
 
     fn reap(&mut self) {
         let Some(running) = &mut self.child else { return };
-        let pid = running.pid;
+        let (pid, age) = (running.pid, running.since.elapsed());
         let status = match running.child.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => status,
@@ -201,7 +205,10 @@ impl Supervisor {
         };
         self.child = None;
         // Asked to end it exits with 0, or dies of the signal before it has a handler. A panic on the way is no order.
-        let is_ordered = |order: Signal| status.code() == Some(0) || status.signal() == Some(order as i32);
+        let is_ordered = |order: Signal| {
+            let may_die = order == Signal::SIGKILL || age < HANDLER_WITHIN;
+            status.code() == Some(0) || may_die && status.signal() == Some(order as i32)
+        };
         let announced = self.expected_end.take().is_some_and(is_ordered);
         self.events.push(What::DaemonEnded {
             pid,
@@ -387,6 +394,21 @@ mod tests {
         }
         supervisor.stop(Signal::SIGTERM, Duration::from_secs(10)).unwrap();
         assert_eq!(ends(&supervisor.events()), [(Some(101), None, false)]);
+    }
+
+    #[test]
+    fn one_that_has_no_handler_when_it_should_dies_of_an_order_and_that_is_not_announced() {
+        for (order, announced) in [(Signal::SIGTERM, false), (Signal::SIGKILL, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut supervisor = shell(folder.path(), "exec sleep 100");
+            supervisor.start().unwrap();
+            thread::sleep(HANDLER_WITHIN + Duration::from_millis(500));
+            supervisor.stop(order, Duration::from_secs(10)).unwrap();
+            assert_eq!(
+                ends(&supervisor.events()),
+                [(None, Some(order as i32), announced)]
+            );
+        }
     }
 
     #[test]

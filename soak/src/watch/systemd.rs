@@ -2,6 +2,7 @@
 
 use super::process;
 use crate::record::{Watched, What};
+use nix::sys::signal::Signal;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -79,9 +80,14 @@ impl Unit {
         self.change_is_expected = true;
     }
 
-    /// Asks systemd, and says what happened since the last call. One that does not answer says nothing: the
-    /// samples then have no process, which gates see.
+    /// Looks, and says what happened since the last call.
     pub fn events(&mut self) -> Vec<What> {
+        self.look();
+        std::mem::take(&mut self.events)
+    }
+
+    /// Asks systemd. One that does not answer says nothing: the samples then have no process, which gates see.
+    pub fn look(&mut self) {
         let mut command = Command::new(&self.systemctl);
         command.args(["show", "--property", PROPERTIES, "--", &self.name]);
         if let Ok(output) = command.stdin(Stdio::null()).stderr(Stdio::null()).output()
@@ -93,7 +99,6 @@ impl Unit {
                 self.compare(state);
             }
         }
-        std::mem::take(&mut self.events)
     }
 
     fn compare(&mut self, now: State) {
@@ -118,9 +123,10 @@ impl Unit {
         if let Some(pid) = before.pid {
             let by_signal = now.code != CLD_EXITED;
             // systemd forgets how it ended when it starts it again by order. What it says of a daemon that is away holds:
-            // a status, or that it had to be killed.
+            // a status, that it had to be killed, or that it has no handler of SIGTERM any more.
+            let is_kill = by_signal && now.status == Signal::SIGKILL as i32;
             let is_bad = now.pid.is_none()
-                && ((!by_signal && now.status != 0)
+                && (now.status != 0 && !is_kill
                     || ["timeout", "watchdog", "core-dump"].contains(&now.result.as_str()));
             self.events.push(What::DaemonEnded {
                 pid,
