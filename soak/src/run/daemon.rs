@@ -131,7 +131,7 @@ impl Daemon {
 mod tests {
     use super::*;
     use crate::{record::What, watch::systemd::Unit};
-    use std::{fs, os::unix::fs::PermissionsExt, process::ExitStatus};
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::ExitStatus};
 
     /// Restarts a unit by a systemctl that says `stopped` of it between stop and start. How it ended and started.
     fn restarted_by_systemd(stopped: &str) -> Vec<What> {
@@ -152,7 +152,12 @@ mod tests {
         fs::write(path("stopped"), format!("MainPID=0\nInvocationID=a\n{stopped}\n")).unwrap();
         let mut daemon = Daemon::new("/x/xtcp2".into(), Vec::new());
         daemon.run_by(Service::of(&systemctl, &path("drop-in"))).unwrap();
-        let mut source = Source::Unit(Unit::new("xtcp2-none.service", &systemctl, folder.path()));
+        let mut source = Source::Unit(Unit::new(
+            "xtcp2-none.service",
+            &systemctl,
+            Path::new("/nonexistent"),
+            folder.path(),
+        ));
         source.events();
         let begun = daemon.restart(&mut source, Signal::SIGTERM, Duration::from_secs(10));
         let status = begun.unwrap().map(|mut child| child.wait().unwrap());

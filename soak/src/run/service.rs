@@ -12,6 +12,8 @@ use std::{
 pub const UNIT: &str = "xtcp2.service";
 /// Asked of who is there.
 pub const SYSTEMCTL: &str = "systemctl";
+/// Asked for what it logs.
+pub const JOURNALCTL: &str = "journalctl";
 
 /// That unit, with a drop-in of ours until it is dropped.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::{
     pipeline::Pipeline,
     receiver::Receiver,
     reconciler::Reconciler,
-    service::{SYSTEMCTL, Service, UNIT},
+    service::{JOURNALCTL, SYSTEMCTL, Service, UNIT},
     spool_disk::SpoolDisk,
 };
 use crate::{
@@ -420,7 +420,7 @@ fn start_supervised(
 fn start_unit(daemon: &mut Daemon, out: &Path) -> Result<Unit, String> {
     daemon.run_by(Service::take()?)?;
     // Before its start, so that the log is read from the first line on.
-    let unit = Unit::new(UNIT, Path::new(SYSTEMCTL), out);
+    let unit = Unit::new(UNIT, Path::new(SYSTEMCTL), Path::new(JOURNALCTL), out);
     daemon.service().map_or(Ok(()), Service::start)?;
     Ok(unit)
 }

@@ -47,21 +47,15 @@ struct State {
 }
 
 impl Unit {
-    /// Watches the unit `name`, asking `systemctl`; its log of errors goes to `folder`.
-    pub fn new(name: &str, systemctl: &Path, folder: &Path) -> Unit {
+    /// Watches the unit `name`, asking `systemctl` and `journalctl`; its log of errors, from now on, goes to `folder`.
+    pub fn new(name: &str, systemctl: &Path, journalctl: &Path, folder: &Path) -> Unit {
         let log = folder.join(super::supervisor::LOG);
         let mut events = vec![What::NotWatched {
             what: Watched::TasksPeak,
             why: "systemd runs its own helpers, of a reload for example, in the cgroup of the unit"
                 .to_owned(),
         }];
-        let journal = follow(name, &log);
-        if let Err(why) = &journal {
-            events.push(What::NotWatched {
-                what: Watched::Log,
-                why: why.clone(),
-            });
-        }
+        let journal = follow(name, journalctl, &log).map_err(|why| events.push(not_watched(why)));
         Unit {
             name: name.to_owned(),
             systemctl: systemctl.to_owned(),
@@ -83,6 +77,13 @@ impl Unit {
     /// Looks, and says what happened since the last call.
     pub fn events(&mut self) -> Vec<What> {
         self.look();
+        if let Some(journal) = &mut self.journal
+            && let Ok(Some(status)) = journal.try_wait()
+        {
+            self.journal = None;
+            self.events
+                .push(not_watched(format!("journalctl ended: {status}")));
+        }
         std::mem::take(&mut self.events)
     }
 
@@ -171,20 +172,42 @@ impl Drop for Unit {
     }
 }
 
+fn not_watched(why: String) -> What {
+    What::NotWatched {
+        what: Watched::Log,
+        why,
+    }
+}
+
 /// Writes the unit's journal, from now on, into `log`.
-fn follow(name: &str, log: &Path) -> Result<Child, String> {
+fn follow(name: &str, journalctl: &Path, log: &Path) -> Result<Child, String> {
     let file = File::options().create(true).append(true).open(log);
     let file = file.map_err(|error| format!("{}: {error}", log.display()))?;
-    let mut command = Command::new("journalctl");
-    command.args([
-        "--follow",
-        "--lines=0",
-        "--output=json",
-        "--output-fields=PRIORITY,MESSAGE",
-    ]);
+    // Not from when the one that follows has opened the journal: the daemon may have spoken by then.
+    let cursor = cursor(journalctl)?;
+    let mut command = Command::new(journalctl);
+    command.args(["--follow", "--no-tail", "--output=json"]);
+    command.arg("--output-fields=PRIORITY,MESSAGE");
+    command.arg(format!("--after-cursor={cursor}"));
     command.args(["--unit", name]);
     command.stdin(Stdio::null()).stdout(file).stderr(Stdio::null());
     command.spawn().map_err(|error| format!("journalctl: {error}"))
+}
+
+/// Of the last entry that there is, of any unit.
+fn cursor(journalctl: &Path) -> Result<String, String> {
+    let mut command = Command::new(journalctl);
+    command.args(["--lines=1", "--show-cursor", "--output=cat"]);
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("journalctl: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // An entry may look like one; the cursor comes after it.
+    let cursor = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("-- cursor: "));
+    let none = || format!("journalctl: expected a cursor, got none, {}", output.status);
+    cursor.map(str::to_owned).ok_or_else(none)
 }
 
 fn parse(text: &str) -> State {
@@ -209,26 +232,54 @@ fn parse(text: &str) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt,
+        thread,
+        time::{Duration, Instant},
+    };
 
-    /// A systemctl that says what a file says.
+    /// A systemctl that says what a file says, and a journalctl.
     struct Fake {
         folder: tempfile::TempDir,
         unit: Unit,
     }
 
+    /// Has one entry after the cursor, and then none.
+    const JOURNALCTL: &str = "case $* in\n\
+        *--show-cursor*) echo 'the last entry'; echo '-- cursor: s=1;i=2' ;;\n\
+        *'--after-cursor=s=1;i=2'*) echo the next entry; exec sleep 100 ;;\n\
+        esac";
+
     impl Fake {
         fn new() -> Fake {
+            Fake::with(JOURNALCTL)
+        }
+
+        fn with(journalctl: &str) -> Fake {
             let folder = tempfile::tempdir().unwrap();
-            let program = folder.path().join("systemctl");
-            fs::write(
-                &program,
-                format!("#!/bin/sh\nexec cat {}/state\n", folder.path().display()),
-            )
-            .unwrap();
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-            let unit = Unit::new("xtcp2-none.service", &program, folder.path());
+            let program = |name: &str, script: &str| {
+                let program = folder.path().join(name);
+                fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+                fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+                program
+            };
+            let systemctl = program(
+                "systemctl",
+                &format!("exec cat {}/state", folder.path().display()),
+            );
+            let journalctl = program("journalctl", journalctl);
+            let unit = Unit::new("xtcp2-none.service", &systemctl, &journalctl, folder.path());
             Fake { folder, unit }
+        }
+
+        /// Waits until the condition holds.
+        fn until(&mut self, mut is_it: impl FnMut(&mut Unit) -> bool) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !is_it(&mut self.unit) {
+                assert!(Instant::now() < deadline);
+                thread::sleep(Duration::from_millis(10));
+            }
         }
 
         fn says(&mut self, pid: i32, invocation: &str, restarts: u32, code: u32, status: i32) -> Vec<What> {
@@ -343,6 +394,33 @@ mod tests {
             matches!(end[..], [What::DaemonEnded { announced: true, .. }]),
             "{end:?}"
         );
+    }
+
+    #[test]
+    fn the_journal_is_read_from_where_it_was_before_the_start() {
+        let mut fake = Fake::new();
+        fake.until(|unit| fs::read_to_string(unit.log()).is_ok_and(|log| log == "the next entry\n"));
+    }
+
+    #[test]
+    fn a_journal_that_nobody_reads_any_more_is_not_watched() {
+        let is_log = |what: &What| {
+            matches!(
+                what,
+                What::NotWatched {
+                    what: Watched::Log,
+                    ..
+                }
+            )
+        };
+        let no_cursor = "echo '-- No entries --'";
+        assert!(Fake::with(no_cursor).unit.events().iter().any(is_log));
+        let dies = JOURNALCTL.replace("exec sleep 100", "exit 1");
+        Fake::with(&dies).until(|unit| unit.events().iter().any(is_log));
+        // Once said is enough.
+        let mut fake = Fake::with(&dies);
+        fake.until(|unit| unit.events().iter().any(is_log));
+        assert!(!fake.unit.events().iter().any(is_log));
     }
 
     #[test]
