@@ -47,6 +47,18 @@ fn options(topic: &Topic, stub_url: &str) -> Options {
     }
 }
 
+/// For tests of rebalances: the mock cluster waits for the session's time with each.
+fn options_of_member(topic: &Topic, stub_url: &str) -> Options {
+    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Options {
+        kafka_properties: vec![
+            property("session.timeout.ms", "6000"),
+            property("heartbeat.interval.ms", "500"),
+        ],
+        ..options(topic, stub_url)
+    }
+}
+
 /// Ends the members of a scope also where its test fails: the scope waits for them.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
@@ -338,13 +350,7 @@ fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
         }
     };
     let stub = Stub::start(|_| stub::ok());
-    let mut options = options(&topic, &stub.url());
-    // The mock cluster waits that long with each rebalance.
-    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    options.kafka_properties = vec![
-        property("session.timeout.ms", "6000"),
-        property("heartbeat.interval.ms", "500"),
-    ];
+    let options = options_of_member(&topic, &stub.url());
     let stop = AtomicBool::new(false);
     let counts = thread::scope(|scope| {
         let stop_at_end = StopAtEnd(&stop);
@@ -375,14 +381,12 @@ fn a_second_member_takes_partitions_over_and_nothing_is_left_out() {
 fn partitions_that_are_taken_over_during_an_outage_wait_for_its_end() {
     let topic = Topic::new(2);
     let stub = Stub::start(|_| stub::ok());
-    let mut options = options(&topic, &stub.url());
-    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    options.kafka_properties = vec![
-        property("session.timeout.ms", "6000"),
-        property("heartbeat.interval.ms", "500"),
-        // A member keeps what it has while it gets more: the message in hand stays in hand.
-        property("partition.assignment.strategy", "cooperative-sticky"),
-    ];
+    let mut options = options_of_member(&topic, &stub.url());
+    // A member keeps what it has while it gets more: the message in hand stays in hand.
+    options.kafka_properties.push((
+        "partition.assignment.strategy".to_owned(),
+        "cooperative-sticky".to_owned(),
+    ));
     let (stop_first, stop_second) = (AtomicBool::new(false), AtomicBool::new(false));
     let send = |range: std::ops::RangeInclusive<u64>| {
         topic.send_envelopes(0, range.clone(), 1);
@@ -422,11 +426,75 @@ fn partitions_that_are_taken_over_during_an_outage_wait_for_its_end() {
     }
 }
 
+/// librdkafka keeps a partition paused that is taken away and given back, and says nothing of it.
+#[test]
+fn a_member_that_comes_and_goes_during_an_outage_leaves_no_partition_unread() {
+    let topic = Topic::new(2);
+    topic.send_envelopes(0, 1..=5, 1);
+    topic.send_envelopes(1, 101..=105, 1);
+    let stub = Stub::start(|_| (503, None, String::new()));
+    let options = options_of_member(&topic, &stub.url());
+    let (stop_first, stop_second) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let _stop_at_end = [StopAtEnd(&stop_first), StopAtEnd(&stop_second)];
+        let run = |stop| {
+            let options = &options;
+            scope.spawn(move || Pump::open(options).unwrap().run(stop, None).unwrap())
+        };
+        run(&stop_first);
+        stub.wait_for(3);
+        let second = run(&stop_second);
+        // Each has one message in hand: both partitions were given anew.
+        wait_for_tokens(&stub, 2);
+        stop_second.store(true, Ordering::Release);
+        second.join().unwrap();
+        // The first one gets the other partition as well, after the session's time.
+        thread::sleep(Duration::from_secs(12));
+        let refused = stub.requests().len();
+        stub.set_rule(|_| stub::ok());
+        wait_for_tokens_behind(refused, &stub, 10);
+    });
+    for partition in 0..2 {
+        assert_eq!(topic.committed(GROUP, partition), Some(5));
+    }
+}
+
+#[test]
+fn an_outage_of_both_sides_leaves_no_partition_unread() {
+    let topic = Topic::new(1);
+    topic.send_envelopes(0, 1..=5, 1);
+    let first = key(1);
+    let stub = Stub::start(move |request| match request.token() == first {
+        true => stub::ok(),
+        false => (503, None, String::new()),
+    });
+    let options = options_of_member(&topic, &stub.url());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop_at_end = StopAtEnd(&stop);
+        scope.spawn(|| Pump::open(&options).unwrap().run(&stop, None).unwrap());
+        stub.wait_for(4);
+        topic.set_up(false);
+        // Longer than the session: what the member has is no longer its own.
+        thread::sleep(Duration::from_secs(10));
+        topic.set_up(true);
+        let refused = stub.requests().len();
+        stub.set_rule(|_| stub::ok());
+        wait_for_tokens_behind(refused, &stub, 4);
+    });
+    assert_eq!(topic.committed(GROUP, 0), Some(5));
+}
+
 /// Waits until there were so many different tokens.
 fn wait_for_tokens(stub: &Stub, count: usize) {
+    wait_for_tokens_behind(0, stub, count);
+}
+
+/// The same, with the requests at the front left out: those that were refused.
+fn wait_for_tokens_behind(refused: usize, stub: &Stub, count: usize) {
     let start = Instant::now();
     loop {
-        let requests = stub.requests();
+        let requests = stub.requests().split_off(refused);
         let tokens: BTreeSet<&str> = requests.iter().map(Request::token).collect();
         if tokens.len() == count {
             return;

@@ -135,6 +135,16 @@ impl ConsumerContext for Context {
         }
     }
 
+    fn post_rebalance(&self, consumer: &BaseConsumer<Context>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance {
+            // librdkafka keeps a pause of ours beyond the assignment it was made in. What comes of them while
+            // a message is tried again is held.
+            if let Err(error) = consumer.resume(partitions) {
+                log::warn!("Kafka: resume: {error}");
+            }
+        }
+    }
+
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
             log::debug!("Kafka: commit: {error}");

@@ -32,6 +32,15 @@ impl Topic {
         self.cluster.bootstrap_servers()
     }
 
+    /// Lets its only broker come or go.
+    pub fn set_up(&self, is_up: bool) {
+        match is_up {
+            true => self.cluster.broker_up(1),
+            false => self.cluster.broker_down(1),
+        }
+        .unwrap();
+    }
+
     pub fn send(&self, partition: i32, key: Option<&str>, value: &[u8]) {
         let mut record = BaseRecord::<str, [u8]>::to(TOPIC)
             .partition(partition)
