@@ -5,7 +5,10 @@ use super::{
     figures::{Figures, POLL_MS},
     result::Totals,
 };
-use crate::record::{Event, Load, Sample, What};
+use crate::{
+    record::{Event, Load, Sample, What},
+    watch::scrape::{self, Metrics},
+};
 use serde::de::DeserializeOwned;
 use std::{
     fs::File,
@@ -46,7 +49,7 @@ pub fn read(dir: &Path) -> io::Result<Folded> {
         unreadable_lines: 0,
     };
     let mut first_load = None;
-    let mut rows_before = None;
+    let (mut rows, mut polls) = (Counter::of("xtcp2_rows_total"), Counter::of("xtcp2_polls_total"));
     let mut unreadable = lines(&dir.join("samples.jsonl"), |sample: Sample| {
         // Before the measured part begins, load and daemon come up.
         if sample.elapsed_seconds < 0.0 {
@@ -59,17 +62,16 @@ pub fn read(dir: &Path) -> io::Result<Folded> {
             first_load.get_or_insert_with(|| sample.load.clone()),
             &sample.load,
         );
-        if let Some(rows) = rows_made(&sample) {
-            // Another instance begins at 0.
-            let before = rows_before.replace(rows).filter(|before| *before <= rows);
-            folded.totals.rows += rows - before.unwrap_or(0);
+        if let Some(metrics) = &sample.metrics {
+            folded.totals.rows += rows.grown(metrics);
+            // Not by their events: where samples are late, not every poll has one.
+            folded.totals.polls += polls.grown(metrics);
         }
     })?;
     unreadable += lines(&dir.join("events.jsonl"), |event: Event| {
         if let What::Poll { duration_ms, .. } = event.what
             && event.elapsed_seconds >= 0.0
         {
-            folded.totals.polls += 1;
             folded
                 .figures
                 .push(POLL_MS, event.elapsed_seconds, Some(duration_ms));
@@ -80,15 +82,39 @@ pub fn read(dir: &Path) -> io::Result<Folded> {
     Ok(folded)
 }
 
-/// The daemon's own count.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "`as` saturates, and counts are exact"
-)]
-fn rows_made(sample: &Sample) -> Option<u64> {
-    let rows = sample.metrics.as_ref()?.get("xtcp2_rows_total")?;
-    Some(*rows as u64)
+/// A count of the daemon's own, which begins at 0 with each instance.
+struct Counter {
+    name: &'static str,
+    instance_id: Option<String>,
+    value: u64,
+}
+
+impl Counter {
+    fn of(name: &'static str) -> Counter {
+        Counter {
+            name,
+            instance_id: None,
+            value: 0,
+        }
+    }
+
+    /// By how much, since the scrape before.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, and counts are exact"
+    )]
+    fn grown(&mut self, metrics: &Metrics) -> u64 {
+        let Some(value) = metrics.get(self.name).map(|value| *value as u64) else {
+            return 0;
+        };
+        let instance_id = scrape::instance_id(metrics);
+        let is_same = self.instance_id.as_deref() == instance_id && self.value <= value;
+        let before = if is_same { self.value } else { 0 };
+        self.instance_id = instance_id.map(str::to_owned);
+        self.value = value;
+        value - before
+    }
 }
 
 impl Totals {

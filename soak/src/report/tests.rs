@@ -327,6 +327,28 @@ fn a_run_that_cannot_be_judged_is_no_pass_anywhere() {
 }
 
 #[test]
+fn polls_and_rows_are_the_daemons_own_count_however_late_samples_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut totals = Vec::new();
+    let mut samples = String::new();
+    // The last one is another instance, which was quick.
+    for (second, instance, polls) in [(0, 0, 10.0), (4, 0, 14.0), (9, 0, 19.0), (60, 1, 20.0)] {
+        let mut sample = sample(second, Course::Good, 0.0);
+        let metrics = [
+            (INSTANCES[instance], 1.0),
+            ("xtcp2_polls_total", polls),
+            ("xtcp2_rows_total", polls * 100.0),
+        ];
+        sample.metrics = Some(metrics.map(|(name, value)| (name.to_owned(), value)).into());
+        writeln!(samples, "{}", serde_json::to_string(&sample).unwrap()).unwrap();
+        fs::write(folder.path().join("samples.jsonl"), &samples).unwrap();
+        let folded = fold::read(folder.path()).unwrap();
+        totals.push((folded.totals.polls, folded.totals.rows));
+    }
+    assert_eq!(totals, [(10, 1000), (14, 1400), (19, 1900), (39, 3900)]);
+}
+
+#[test]
 fn half_a_line_at_the_end_costs_that_sample_only() {
     let made = made(Course::CutOff);
     assert_eq!(made.result.events.unreadable_lines, 1);
