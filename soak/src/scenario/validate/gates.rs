@@ -108,15 +108,18 @@ pub fn have_what_they_ask_about(scenario: &Scenario, problems: &mut Problems) {
         "load_percent_min",
         "expected it where there is a [[load]]: a soak whose load died would pass",
     );
+    let has = |wanted| scenario.actions.iter().any(|action| action.what == wanted);
+    let drops = has(What::DropNextCapability);
+    let by_receiver = gates.reconciled && scenario.pipeline.is_none();
     problems.gate(
-        gates.reconciled
-            && scenario.pipeline.is_none()
-            && scenario
-                .actions
-                .iter()
-                .any(|action| action.what == What::KillDaemon),
+        by_receiver && has(What::KillDaemon),
         "reconciled",
         "a daemon that is killed without the spool of a [pipeline] loses what it holds",
+    );
+    problems.gate(
+        by_receiver && !has(What::KillDaemon) && (has(What::RestartDaemon) || drops),
+        "reconciled",
+        "what a daemon loses at its end before it is started anew is only seen by the journal of a [pipeline]",
     );
     let measured = scenario.duration.0.saturating_sub(scenario.warm_up.0);
     for (key, asked) in [
@@ -136,10 +139,6 @@ pub fn have_what_they_ask_about(scenario: &Scenario, problems: &mut Problems) {
             format!("expected at least 5m between warm_up and the end, got {measured:?}"),
         );
     }
-    let drops = scenario
-        .actions
-        .iter()
-        .any(|action| action.what == What::DropNextCapability);
     if let Some(rows) = gates.rows_per_poll_min {
         let sockets = lasting_sockets(scenario);
         problems.gate(

@@ -165,6 +165,27 @@ fn what_makes_no_sense_is_said_once_with_its_key() {
             "killed without the spool",
         ),
         (
+            "namespace-churn",
+            "[gates]",
+            "[[action]]\nat = \"2m\"\ndo = \"restart-daemon\"\n[gates]",
+            "reconciled",
+            "started anew",
+        ),
+        (
+            "capabilities",
+            "[gates]",
+            "[gates]\nreconciled = true",
+            "reconciled",
+            "started anew",
+        ),
+        (
+            "clickhouse-pipeline",
+            "[gates]",
+            "[[action]]\nat = \"2m\"\ndo = \"restart-daemon\"\n[gates]",
+            "",
+            "",
+        ),
+        (
             "clickhouse-pipeline",
             "[gates]",
             "[gates]\nevery_lasting_namespace_is_polled = true",
