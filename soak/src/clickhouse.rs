@@ -88,6 +88,9 @@ pub fn parse_url(text: &str) -> Result<(String, Option<Table>), String> {
 pub enum Error {
     /// No answer, or only a part of one.
     Away(String),
+    /// Success, of another server: a page of a load balancer, a port of something else. It says nothing of
+    /// ClickHouse.
+    Stranger(String),
     /// An answer that is not success.
     Refused {
         /// Of HTTP.
@@ -103,6 +106,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Away(problem) => write!(f, "expected an answer, got {problem}"),
+            Error::Stranger(text) => write!(
+                f,
+                "expected ClickHouse's answer, got success without X-ClickHouse-Query-Id, of another server: {text}"
+            ),
             Error::Refused { status, text, .. } => write!(f, "expected success, got HTTP {status}: {text}"),
         }
     }
@@ -171,7 +178,9 @@ impl ClickHouse {
         let status = response.status().as_u16();
         let header = response.headers().get("X-ClickHouse-Exception-Code");
         let code: Option<u32> = header.and_then(|code| code.to_str().ok()?.parse().ok());
-        if status == 200 && code.is_none() {
+        let is_success = status == 200 && code.is_none();
+        // Sent with each answer, that to an INSERT included.
+        if is_success && response.headers().contains_key("X-ClickHouse-Query-Id") {
             return Ok(response);
         }
         let mut body = Vec::new();
@@ -184,6 +193,9 @@ impl ClickHouse {
         let text = String::from_utf8_lossy(&body);
         let code = code.or_else(|| text.strip_prefix("Code: ")?.split_once('.')?.0.parse().ok());
         let text = one_line(text.trim());
+        if is_success {
+            return Err(Error::Stranger(text));
+        }
         Err(Error::Refused { status, code, text })
     }
 

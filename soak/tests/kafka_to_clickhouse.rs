@@ -125,7 +125,7 @@ fn what_was_refused_comes_again_as_it_was_until_it_is_stored() {
         asked += 1;
         match asked {
             2 => stub::exception(6, "Cannot parse string: while pushing to view xtcp.v (0-0)"),
-            3 => (503, None, "no backend".to_owned()),
+            3 => stub::stranger(503, "no backend"),
             4 => stub::exception(60, "Table xtcp.xtcp_flat_records does not exist"),
             _ => {
                 assert!(!request.body.is_empty());
@@ -316,7 +316,7 @@ fn terminated(mut child: Running) -> (bool, String, String, Duration) {
 fn sigterm_ends_it_while_clickhouse_is_away_and_while_it_does_not_answer() {
     let topic = Topic::new(1);
     topic.send_envelopes(0, 1..=2, 1);
-    let stub = Stub::start(|_| (503, None, String::new()));
+    let stub = Stub::start(|_| stub::stranger(503, ""));
     let child = spawn(&topic, &stub.url());
     stub.wait_for(4);
     let (success, stdout, stderr, _) = terminated(child);
@@ -337,6 +337,27 @@ fn sigterm_ends_it_while_clickhouse_is_away_and_while_it_does_not_answer() {
     // The INSERT would wait 60 s.
     assert!(took < Duration::from_secs(20), "{took:?}");
     drop(connection);
+    assert_eq!(topic.committed(GROUP, 0), None);
+}
+
+#[test]
+fn success_that_is_not_clickhouse_s_stores_and_commits_nothing() {
+    let topic = Topic::new(1);
+    topic.send_envelopes(0, 1..=2, 1);
+    let stub = Stub::start(|_| stub::stranger(200, "<p>Back soon</p>"));
+    let child = spawn(&topic, &stub.url());
+    stub.wait_for(4);
+    let (success, stdout, stderr, _) = terminated(child);
+    assert!(success, "{stderr}");
+    assert!(
+        stdout.starts_with("0 messages, 0 rows, 0 dead letters"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains(" 0 retries"), "{stdout}");
+    for words in ["without X-ClickHouse-Query-Id", "Back soon", "it is tried again"] {
+        assert_eq!(stderr.matches(words).count(), 1, "{words}: {stderr}");
+    }
+    assert!(stub.requests().iter().all(|request| request.token() == key(1)));
     assert_eq!(topic.committed(GROUP, 0), None);
 }
 
@@ -402,7 +423,7 @@ fn partitions_that_are_taken_over_during_an_outage_wait_for_its_end() {
         run(&stop_first);
         send(1..=5);
         wait_for_tokens(&stub, 10);
-        stub.set_rule(|_| (503, None, String::new()));
+        stub.set_rule(|_| stub::stranger(503, ""));
         send(6..=9);
         wait_for_tokens(&stub, 12);
         stop_second.store(true, Ordering::Release);
@@ -432,7 +453,7 @@ fn a_member_that_comes_and_goes_during_an_outage_leaves_no_partition_unread() {
     let topic = Topic::new(2);
     topic.send_envelopes(0, 1..=5, 1);
     topic.send_envelopes(1, 101..=105, 1);
-    let stub = Stub::start(|_| (503, None, String::new()));
+    let stub = Stub::start(|_| stub::stranger(503, ""));
     let options = options_of_member(&topic, &stub.url());
     let (stop_first, stop_second) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -466,7 +487,7 @@ fn an_outage_of_both_sides_leaves_no_partition_unread() {
     let first = key(1);
     let stub = Stub::start(move |request| match request.token() == first {
         true => stub::ok(),
-        false => (503, None, String::new()),
+        false => stub::stranger(503, ""),
     });
     let options = options_of_member(&topic, &stub.url());
     let stop = AtomicBool::new(false);

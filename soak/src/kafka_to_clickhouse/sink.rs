@@ -39,7 +39,7 @@ const OF_A_VIEW: &str = "pushing to view";
 /// Whether the message itself is to blame.
 fn is_about_the_data(error: &Error) -> bool {
     match error {
-        Error::Away(_) => false,
+        Error::Away(_) | Error::Stranger(_) => false,
         Error::Refused { code, text, .. } => {
             code.is_some_and(|code| ABOUT_THE_DATA.contains(&code)) && !text.contains(OF_A_VIEW)
         }
@@ -164,6 +164,7 @@ mod tests {
         }
         assert!(!refused(None, "502 Bad Gateway"));
         assert!(!is_about_the_data(&Error::Away("nobody".to_owned())));
+        assert!(!is_about_the_data(&Error::Stranger("Code: 444. ".to_owned())));
     }
 
     #[test]

@@ -31,15 +31,36 @@ impl Request {
     }
 }
 
-/// Status, number of the exception, body.
-pub type Answer = (u16, Option<u32>, String);
+pub struct Answer {
+    status: u16,
+    /// A whole line.
+    header: String,
+    body: String,
+}
 
 pub fn ok() -> Answer {
-    (200, None, String::new())
+    Answer {
+        status: 200,
+        header: "X-ClickHouse-Query-Id: 1\r\n".to_owned(),
+        body: String::new(),
+    }
 }
 
 pub fn exception(code: u32, text: &str) -> Answer {
-    (500, Some(code), format!("Code: {code}. DB::Exception: {text}"))
+    Answer {
+        status: 500,
+        header: format!("X-ClickHouse-Exception-Code: {code}\r\n"),
+        body: format!("Code: {code}. DB::Exception: {text}"),
+    }
+}
+
+/// Of something in front of ClickHouse, or in its place.
+pub fn stranger(status: u16, body: &str) -> Answer {
+    Answer {
+        status,
+        header: String::new(),
+        body: body.to_owned(),
+    }
 }
 
 type Rule = Box<dyn FnMut(&Request) -> Answer + Send>;
@@ -139,12 +160,9 @@ fn serve(stream: &TcpStream, shared: &Shared) {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let Some(request) = read(&mut reader) else { return };
         shared.requests.lock().unwrap().push(request.clone());
-        let (status, code, body) = (shared.rule.lock().unwrap())(&request);
-        let code = code.map_or_else(String::new, |code| {
-            format!("X-ClickHouse-Exception-Code: {code}\r\n")
-        });
+        let Answer { status, header, body } = (shared.rule.lock().unwrap())(&request);
         let length = body.len();
-        let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n{code}\r\n{body}");
+        let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n{header}\r\n{body}");
         let mut out = stream;
         if out.write_all(head.as_bytes()).is_err() {
             return;
