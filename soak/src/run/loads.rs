@@ -138,11 +138,14 @@ impl Process {
 impl Drop for Loads {
     /// Tells each to take everything away, and waits for it.
     fn drop(&mut self) {
-        for process in &self.processes {
-            super::signal(
-                process.child.id().cast_signed(),
-                nix::sys::signal::Signal::SIGTERM,
-            );
+        for process in &mut self.processes {
+            // The pid of one whose end was seen may be another's by now.
+            if matches!(process.child.try_wait(), Ok(None)) {
+                super::signal(
+                    process.child.id().cast_signed(),
+                    nix::sys::signal::Signal::SIGTERM,
+                );
+            }
         }
         let until = Instant::now() + END_TIMEOUT;
         for process in &mut self.processes {
@@ -163,4 +166,47 @@ impl Drop for Loads {
 
 fn log_file(folder: &Path, index: usize, kind: &str) -> PathBuf {
     folder.join(format!("load-{index}-{kind}.log"))
+}
+
+#[cfg(test)]
+#[path = "../../../daemon/tests/common/sandbox.rs"]
+#[allow(dead_code, reason = "shared with the daemon's tests")]
+mod sandbox;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::process::ExitStatusExt};
+
+    /// With pids of its own: the next one can be chosen, and nobody else takes it.
+    #[test]
+    fn the_end_signals_nobody_who_has_the_pid_of_a_load_that_ended_before() {
+        let test = "run::loads::tests::the_end_signals_nobody_who_has_the_pid_of_a_load_that_ended_before";
+        sandbox::run(test, || {
+            sandbox::start(test, "pids", &["unshare", "-p", "--fork", "--kill-child", "--"]);
+        });
+        if !sandbox::is_step("pids") {
+            return;
+        }
+        let child = Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        let mut loads = Loads {
+            processes: vec![Process {
+                kind: "churn".to_owned(),
+                child,
+                said: Arc::default(),
+            }],
+        };
+        // A run looks at them each second.
+        while matches!(loads.processes[0].child.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(loads.sum().dead);
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(stranger.id(), pid);
+        drop(loads);
+        stranger.kill().unwrap();
+        assert_eq!(stranger.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
 }
