@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::double::{self, FREQUENCY, Fault, ROWS};
+use common::double::{self, FREQUENCY, Fault, NAMESPACES, ROWS};
 use nix::sys::signal::Signal;
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +21,10 @@ use std::{
 use xtcp2_soak::{
     gates::{Judge, Status, Verdict, overall},
     record::{Event, Sample, What},
-    scenario::Scenario,
+    scenario::{
+        Scenario,
+        gates::{GATES, Gate},
+    },
     watch::{
         Source, Watcher,
         supervisor::{Options, Supervisor},
@@ -51,7 +54,8 @@ fn scenario() -> Scenario {
          [gates]\nthreads_max = 2\nrestarts_max = 0\nrss_kib_max = 49152\n\
          rss_growth_kib_per_hour_max = 1024.0\nfds_growth_per_hour_max = 1.0\nthreads_growth_per_hour_max = 1.0\n\
          poll_p99_ms_max = 100.0\npoll_max_ms = 500.0\npolls_late_percent_max = 15.0\ncounters_only_grow = true\n\
-         every_lasting_namespace_is_polled = true\nrows_per_poll_min = {ROWS}\nreconciled = true\n\
+         every_lasting_namespace_is_polled = true\nrows_per_poll_min = {ROWS}\n\
+         namespaces_per_poll_min = {NAMESPACES}\nreconciled = true\n\
          error_lines_max = 0\nload_percent_min = 90.0\n"
     ))
     .unwrap()
@@ -177,10 +181,13 @@ fn line(
     format!("{status:<12} {name}: {figure} (allowed: {threshold}): {why}")
 }
 
+/// A run, the gate that is meant to fail, and others that fail with reason.
+type Case = (Run, &'static str, &'static [&'static str]);
+
 /// Judges the runs, all at the same time. Each fails by the gate it names, and by nothing else than what it
 /// lists behind. A machine that gave no time is no verdict on the gates: then that is said.
-fn all_are_caught(runs: Vec<(Run, &str, &[&str])>) {
-    let judge = |(run, gate, also): (Run, &str, &[&str])| {
+fn all_are_caught(runs: Vec<Case>) {
+    let judge = |(run, gate, also): Case| {
         let verdicts = run.verdicts();
         let all: Vec<String> = verdicts.iter().map(line).collect();
         let all = all.join("\n");
@@ -245,8 +252,9 @@ fn the_daemon_itself_passes_every_gate() {
     let mut run = Run::of(Fault::None);
     run.program = Some(program);
     run.scenario.gates.threads_max = Some(1);
-    // Its own listener.
+    // Its own listener, in its own namespace.
     run.scenario.gates.rows_per_poll_min = Some(1);
+    run.scenario.gates.namespaces_per_poll_min = Some(1);
     for verdict in run.verdicts() {
         let is_busy = verdict.status == Status::CannotJudge && verdict.why.contains("machine");
         assert!(verdict.status == Status::Pass || is_busy, "{}", line(&verdict));
@@ -254,9 +262,8 @@ fn the_daemon_itself_passes_every_gate() {
     }
 }
 
-#[test]
-fn leaks_are_caught() {
-    all_are_caught(vec![
+fn leaks() -> Vec<Case> {
+    vec![
         (
             of_threads(Fault::LeaksThreads),
             "threads_growth_per_hour_max",
@@ -265,7 +272,12 @@ fn leaks_are_caught() {
         (Run::of(Fault::LeaksFds), "fds_growth_per_hour_max", &[]),
         (Run::of(Fault::LeaksMemory), "rss_growth_kib_per_hour_max", &[]),
         (Run::of(Fault::IsFat), "rss_kib_max", &[]),
-    ]);
+    ]
+}
+
+#[test]
+fn leaks_are_caught() {
+    all_are_caught(leaks());
 }
 
 #[test]
@@ -278,6 +290,7 @@ fn slow_leaks_are_caught_in_a_minute() {
         run.scenario.gates.poll_p99_ms_max = None;
         run.scenario.gates.poll_max_ms = None;
         run.scenario.gates.rows_per_poll_min = None;
+        run.scenario.gates.namespaces_per_poll_min = None;
         run
     };
     let gates = [
@@ -297,10 +310,9 @@ fn slow_leaks_are_caught_in_a_minute() {
     }
 }
 
-#[test]
-fn every_kind_of_end_is_caught() {
+fn ends() -> Vec<Case> {
     let restarts = "restarts_max";
-    all_are_caught(vec![
+    vec![
         // It stays away, so it does not poll either.
         (Run::of(Fault::Exits0), restarts, &["polls_late_percent_max"]),
         (Run::of(Fault::Exits2), restarts, &[]),
@@ -310,54 +322,75 @@ fn every_kind_of_end_is_caught() {
         (Run::of(Fault::Aborts), restarts, &[]),
         (Run::of(Fault::IsKilled), restarts, &[]),
         (Run::of(Fault::ExecsInPlace), restarts, &[]),
-    ]);
+    ]
 }
 
 #[test]
-fn hangs_and_lateness_are_caught() {
-    let late = "polls_late_percent_max";
-    all_are_caught(vec![
-        (Run::of(Fault::IsStopped), late, &[]),
-        (Run::of(Fault::Deadlocks), late, &[]),
-        (Run::of(Fault::StopsPolling), late, &[]),
-        (Run::of(Fault::PollsLate), late, &[]),
+fn every_kind_of_end_is_caught() {
+    all_are_caught(ends());
+}
+
+fn hangs() -> Vec<Case> {
+    const LATE: &str = "polls_late_percent_max";
+    vec![
+        (Run::of(Fault::IsStopped), LATE, &[]),
+        (Run::of(Fault::Deadlocks), LATE, &[]),
+        (Run::of(Fault::StopsPolling), LATE, &[]),
+        (Run::of(Fault::PollsLate), LATE, &[]),
         // One of thirty is more than one of a hundred, and the polls that were due meanwhile are missing.
         (
             Run::of(Fault::PollsLongOnce),
             "poll_max_ms",
-            &["poll_p99_ms_max", late],
+            &["poll_p99_ms_max", LATE],
         ),
         (Run::of(Fault::PollsSlowly), "poll_p99_ms_max", &[]),
-    ]);
+    ]
+}
+
+#[test]
+fn hangs_and_lateness_are_caught() {
+    all_are_caught(hangs());
+}
+
+fn counts() -> Vec<Case> {
+    vec![
+        (Run::of(Fault::CountsBack), "counters_only_grow", &[]),
+        (Run::of(Fault::LosesARow), "rows_per_poll_min", &[]),
+        (Run::of(Fault::LosesANamespace), "namespaces_per_poll_min", &[]),
+        (Run::of(Fault::LogsAnError), "error_lines_max", &[]),
+    ]
+}
+
+fn tasks() -> Vec<Case> {
+    let mut run = Run::of(Fault::HasAShortThread);
+    run.sample_every = Duration::from_millis(300);
+    vec![(run, "threads_max", &[])]
 }
 
 #[test]
 fn what_happens_between_samples_and_in_counters_is_caught() {
-    all_are_caught(vec![
-        (Run::of(Fault::CountsBack), "counters_only_grow", &[]),
-        (Run::of(Fault::LosesARow), "rows_per_poll_min", &[]),
-        (Run::of(Fault::LogsAnError), "error_lines_max", &[]),
-    ]);
+    all_are_caught(counts());
     match counts_tasks() {
-        true => {
-            let mut run = Run::of(Fault::HasAShortThread);
-            run.sample_every = Duration::from_millis(300);
-            all_are_caught(vec![(run, "threads_max", &[])]);
-        }
+        true => all_are_caught(tasks()),
         false => eprintln!("skipped: no pids cgroup with a peak here"),
     }
 }
 
-#[test]
-fn burnt_processor_time_is_caught() {
-    let mut run = Run::of(Fault::BurnsCpu);
+fn of_processor_time(fault: Fault) -> Run {
+    let mut run = Run::of(fault);
     run.duration = Duration::from_secs(13);
     run.scenario.gates.cpu_percent_max = Some(15.0);
-    let mut healthy = Run::of(Fault::None);
-    healthy.duration = run.duration;
-    healthy.scenario.gates.cpu_percent_max = Some(15.0);
-    all_are_caught(vec![(run, "cpu_percent_max", &[])]);
-    let verdicts = healthy.verdicts();
+    run
+}
+
+fn processor_time() -> Vec<Case> {
+    vec![(of_processor_time(Fault::BurnsCpu), "cpu_percent_max", &[])]
+}
+
+#[test]
+fn burnt_processor_time_is_caught() {
+    all_are_caught(processor_time());
+    let verdicts = of_processor_time(Fault::None).verdicts();
     let cpu = verdicts
         .iter()
         .find(|verdict| verdict.name == "cpu_percent_max")
@@ -365,8 +398,7 @@ fn burnt_processor_time_is_caught() {
     assert_eq!(cpu.status, Status::Pass, "{}", line(cpu));
 }
 
-#[test]
-fn a_healthy_daemon_whose_rows_loads_or_namespaces_are_not_well_fails() {
+fn surroundings() -> Vec<Case> {
     fn tampered(tamper: fn(&mut Sample, &mut Vec<Event>)) -> Run {
         Run {
             tamper,
@@ -407,12 +439,34 @@ fn a_healthy_daemon_whose_rows_loads_or_namespaces_are_not_well_fails() {
             what: What::KernelLine { line },
         });
     };
-    all_are_caught(vec![
+    vec![
         (tampered(one_missing), "reconciled", &[]),
         (tampered(one_double), "reconciled", &[]),
         (tampered(load_died), "load_percent_min", &[]),
         (tampered(half_a_load), "load_percent_min", &[]),
         (tampered(not_found), "every_lasting_namespace_is_polled", &[]),
         (tampered(out_of_memory), "restarts_max", &[]),
-    ]);
+    ]
+}
+
+#[test]
+fn a_healthy_daemon_whose_rows_loads_or_namespaces_are_not_well_fails() {
+    all_are_caught(surroundings());
+}
+
+#[test]
+fn every_gate_is_asked_and_has_a_fault_that_it_catches() {
+    let asked = scenario().gates;
+    let is_not_asked = |gate: &&Gate| (gate.threshold)(&asked).is_none();
+    let not_asked = GATES.iter().filter(is_not_asked).map(|gate| gate.key);
+    assert_eq!(not_asked.collect::<Vec<_>>(), ["cpu_percent_max"]);
+    let all = [leaks, ends, hangs, counts, tasks, processor_time, surroundings];
+    let caught: Vec<&str> = all
+        .iter()
+        .flat_map(|cases| cases())
+        .map(|(_, gate, _)| gate)
+        .collect();
+    for gate in &GATES {
+        assert!(caught.contains(&gate.key), "{}", gate.key);
+    }
 }

@@ -3,7 +3,7 @@
 
 mod commands;
 mod explain;
-pub(crate) mod gates;
+pub mod gates;
 pub mod read;
 mod validate;
 

@@ -27,6 +27,8 @@ const LISTEN: &str = "XTCP2_DOUBLE_LISTEN";
 pub const FREQUENCY: Duration = Duration::from_millis(200);
 /// Rows of each poll.
 pub const ROWS: u64 = 100;
+/// That each poll reads.
+pub const NAMESPACES: u32 = 10;
 /// Faults that happen once happen at this age.
 const FAULT_AFTER: Duration = Duration::from_millis(2500);
 /// Between two looks at the clock and the listener.
@@ -71,12 +73,14 @@ pub enum Fault {
     CountsBack,
     /// A poll has a row less.
     LosesARow,
+    /// From then on.
+    LosesANamespace,
     LogsAnError,
     BurnsCpu,
 }
 
 impl Fault {
-    const ALL: [Fault; 24] = [
+    const ALL: [Fault; 25] = [
         Fault::None,
         Fault::LeaksThreads,
         Fault::LeaksFds,
@@ -99,6 +103,7 @@ impl Fault {
         Fault::HasAShortThread,
         Fault::CountsBack,
         Fault::LosesARow,
+        Fault::LosesANamespace,
         Fault::LogsAnError,
         Fault::BurnsCpu,
     ];
@@ -134,6 +139,7 @@ struct Double {
     polls: u64,
     rows: u64,
     last: (u64, Duration),
+    namespaces: u32,
     durations: Duration,
     delayed: u64,
     has_acted: bool,
@@ -157,6 +163,7 @@ impl Double {
             polls: 0,
             rows: 0,
             last: (0, Duration::ZERO),
+            namespaces: 0,
             durations: Duration::ZERO,
             delayed: 0,
             has_acted: false,
@@ -218,6 +225,10 @@ impl Double {
         let rows = match self.fault {
             Fault::LosesARow if errs => ROWS - 1,
             _ => ROWS,
+        };
+        self.namespaces = match self.fault {
+            Fault::LosesANamespace if self.is_time() => NAMESPACES - 1,
+            _ => NAMESPACES,
         };
         self.last = (rows, start.elapsed());
         self.durations += self.last.1;
@@ -306,6 +317,7 @@ impl Double {
             self.polls as f64 * ROWS as f64
                 - f64::from(u8::from(self.fault == Fault::LosesARow && self.has_acted)),
         );
+        add("namespaces", self.namespaces.into());
         add("last_poll_rows", self.last.0 as f64);
         add("last_poll_sequence", self.polls as f64);
         add("last_poll_duration_seconds", self.last.1.as_secs_f64());
