@@ -351,6 +351,17 @@ impl<D: Disk> Queue<D> {
         self.load_front();
     }
 
+    /// The transport is gone, and with it all word of what it had, which waits again. Returns how many.
+    pub fn retry_all_begun(&mut self) -> u64 {
+        let begun = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.state == State::Begun);
+        let begun: Vec<Ticket> = begun.map(|(ticket, _)| *ticket).collect();
+        begun.iter().for_each(|ticket| self.retry(*ticket));
+        begun.len() as u64
+    }
+
     /// The receiver has the message.
     pub fn delivered(&mut self, ticket: Ticket) {
         if let Some(held) = self.take(ticket) {
@@ -542,6 +553,20 @@ mod tests {
             (2, 2)
         );
         assert_eq!((queue.queued().messages, queue.queued().rows), (3, 9));
+    }
+
+    #[test]
+    fn without_word_of_a_transport_all_that_it_had_waits_again() {
+        let mut queue = Queue::new(1000);
+        for sequence in 0..5 {
+            push(&mut queue, message(sequence, 40));
+        }
+        [0, 2, 3].iter().for_each(|ticket| queue.begun(*ticket));
+        queue.delivered(2);
+        assert_eq!(queue.retry_all_begun(), 2);
+        assert_eq!(queue.next_waiting().unwrap().0, 0);
+        assert_eq!(queue.counters.retried, 2);
+        assert_eq!(queue.retry_all_begun(), 0);
     }
 
     fn on_disk(folder: &Path, disk_bytes_max: u64) -> Queue {

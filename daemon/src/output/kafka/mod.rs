@@ -75,6 +75,12 @@ impl Connection {
         }
         reports
     }
+
+    /// What made the client useless, if anything did. The event of it bears the code of its cause, like an
+    /// error that passes.
+    fn fatal_error(&self) -> Option<String> {
+        self.producer.client().fatal_error().map(|(_, reason)| reason)
+    }
 }
 
 /// A producer of one topic.
@@ -191,24 +197,23 @@ impl Kafka {
         for report in connection.producer.context().take() {
             self.account(&report, queue);
         }
+        // What it did not say in time, it never will: nothing is known of those messages.
+        queue.counters.possibly_persisted += queue.retry_all_begun();
     }
 
     fn serve(&mut self, queue: &mut Queue, now: Instant) {
         let Some(connection) = &self.connection else {
             return;
         };
+        let (reports, fatal) = (connection.serve(), connection.fatal_error());
         let mut failure = None;
-        for report in connection.serve() {
+        for report in reports {
             failure = self.account(&report, queue).or(failure);
-            if let Report::Error {
-                code: Code::Fatal,
-                reason,
-            } = &report
-            {
-                // The client is of no use any more: what it has is handed to the next one.
-                self.end(queue);
-                return self.failed(reason, queue, now);
-            }
+        }
+        if let Some(reason) = fatal {
+            // The client is of no use any more: what it has is handed to the next one.
+            self.end(queue);
+            return self.failed(&reason, queue, now);
         }
         match failure {
             Some(error) => self.failed(&error, queue, now),

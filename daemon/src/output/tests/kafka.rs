@@ -210,6 +210,25 @@ fn the_end_of_a_producer_gives_back_what_it_had() {
     assert_eq!(driver.counters().delivered.messages, 4);
 }
 
+/// The error is first in librdkafka's queue, with the code of its cause; behind it is what became of the
+/// messages.
+#[test]
+fn a_fatal_error_ends_the_producer_and_the_next_one_delivers_what_it_had() {
+    let cluster = cluster();
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused]);
+    let mut driver = open(&cluster, &[]);
+    for sequence in 1..=20 {
+        driver.offer(message(sequence, 100));
+    }
+    // All of it happens before we look.
+    std::thread::sleep(Duration::from_secs(2));
+    driver.run_until_idle();
+    assert_eq!(driver.counters().delivered.messages, 20);
+    assert_eq!(driver.counters().retried, 20);
+    assert_eq!(topic(&cluster, 20).len(), 20);
+}
+
 #[test]
 fn without_a_broker_messages_wait_up_to_the_bound_and_the_log_hears_of_it() {
     let options = Options {
