@@ -270,7 +270,7 @@ impl Output {
             Kind::File(file) => file.sync(),
             Kind::Stream(stream) => stream.end(queue),
             Kind::Http(http) => http.end(queue),
-            Kind::Kafka(kafka) => kafka.end(queue),
+            Kind::Kafka(kafka) => kafka.end(queue, epoll),
         }
         queue.counters.connected = false;
     }
@@ -309,7 +309,7 @@ impl Output {
             Kind::Datagram(datagram) => datagram.ready(event, queue, epoll, now),
             Kind::Stream(stream) => stream.ready(event, queue, epoll, now),
             Kind::Http(http) => http.ready(event, queue, epoll, now),
-            Kind::Kafka(kafka) => kafka.ready(event, queue, now),
+            Kind::Kafka(kafka) => kafka.ready(event, queue, epoll, now),
         }
     }
 
@@ -366,15 +366,16 @@ impl Output {
         let queue = &mut self.queue;
         if let Kind::Kafka(kafka) = &mut self.kind {
             // Only now is it known what it had delivered.
-            kafka.end(queue);
+            kafka.take_back(queue);
         }
         queue.end();
         match &mut self.kind {
-            Kind::Null | Kind::Datagram(_) | Kind::Kafka(_) => {}
+            Kind::Null | Kind::Datagram(_) => {}
             Kind::Stdio(stdio) => stdio.end(),
             Kind::File(file) => file.sync(),
             Kind::Stream(stream) => stream.end(queue),
             Kind::Http(http) => http.end(queue),
+            Kind::Kafka(kafka) => kafka.wait_for_disposal(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! `kafka:host:port[,host:port]`: one Kafka message an envelope, its identity as the key.
 //!
 //! librdkafka does the protocol, in threads of its own: two, and one for each bootstrap
-//! address and each broker of the metadata. Its events come to our loop through an eventfd.
+//! address and each broker of the metadata. Its events come to our loop through an eventfd. A client that
+//! is given up ends in one more thread, so that the loop need not wait for them.
 //!
 //! Delivered means acknowledged by all replicas in sync. Within one producer, idempotence keeps a
 //! message that librdkafka sends again from being in the topic twice. It ends with the producer: what
@@ -10,6 +11,7 @@
 //!
 //! librdkafka holds some megabytes; what does not fit waits in our queue. Nothing times out.
 
+mod connection;
 mod reach;
 mod reports;
 mod settings;
@@ -20,68 +22,19 @@ pub use settings::{Property, Settings};
 use super::{DropReason, HostPort, Options, backoff::Backoff, queue::Queue, registration::Registration};
 use crate::{
     epoll::{Epoll, Event, Interest},
-    sys::{kafka_brokers, kafka_queue::MainQueue},
+    sys::kafka_brokers,
 };
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use connection::{Connection, Disposal};
 use rdkafka::{
-    config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode as Code},
-    producer::{BaseProducer, BaseRecord, Producer, PurgeConfig},
+    producer::{BaseRecord, Producer},
 };
-use reports::{Report, Reports};
-use std::time::{Duration, Instant};
+use reports::Report;
+use std::time::Instant;
 
 /// Handed over before the loop gets its turn again: some milliseconds of copying, and of reading from
 /// the spool.
 const BYTES_PER_TURN: usize = 4 << 20;
-/// How long the end of a producer may take to say what became of its messages. It has them all in hand,
-/// so this is no wait for a broker.
-const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// A producer. The fields are dropped in this order: the queue before its client, and the descriptor,
-/// which the client's threads write to, last.
-struct Connection {
-    events: MainQueue,
-    producer: BaseProducer<Reports>,
-    wake: EventFd,
-}
-
-impl Connection {
-    fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, String> {
-        let config = settings.client_config(brokers)?;
-        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        // Readable from the start: what is in the queue before MainQueue::of makes it no longer empty, and
-        // only that transition is told.
-        let wake = EventFd::from_value_and_flags(1, flags).map_err(|errno| errno.to_string())?;
-        let producer =
-            BaseProducer::from_config_and_context(&config, Reports::default()).map_err(without_value)?;
-        let events = MainQueue::of(producer.client(), &wake).ok_or("librdkafka has no event queue")?;
-        Ok(Connection {
-            events,
-            producer,
-            wake,
-        })
-    }
-
-    /// All that happened since the last call.
-    fn serve(&self) -> Vec<Report> {
-        // Before the queue: what comes behind it fires again.
-        let _ = self.wake.read();
-        let mut reports = Vec::new();
-        while !self.events.is_empty() {
-            // Serves one event, of which a delivery report may hold many messages.
-            self.producer.poll(Duration::ZERO);
-            reports.append(&mut self.producer.context().take());
-        }
-        reports
-    }
-
-    /// What made the client useless, if anything did. The event of it bears the code of its cause, like an
-    /// error that passes.
-    fn fatal_error(&self) -> Option<String> {
-        self.producer.client().fatal_error().map(|(_, reason)| reason)
-    }
-}
 
 /// A producer of one topic.
 pub(super) struct Kafka {
@@ -89,6 +42,8 @@ pub(super) struct Kafka {
     brokers: Vec<HostPort>,
     settings: Settings,
     connection: Option<Connection>,
+    /// Of the connection before.
+    disposal: Option<Disposal>,
     registration: Registration,
     backoff: Backoff,
     /// Nothing is handed over before then.
@@ -113,6 +68,7 @@ impl Kafka {
             brokers: brokers.to_vec(),
             connection: Some(Connection::open(brokers, &options.kafka)?),
             settings: options.kafka.clone(),
+            disposal: None,
             registration: Registration::default(),
             backoff: Backoff::new(options.seed),
             retry_at: None,
@@ -146,9 +102,9 @@ impl Kafka {
         }
     }
 
-    pub fn ready(&mut self, event: &Event, queue: &mut Queue, now: Instant) {
+    pub fn ready(&mut self, event: &Event, queue: &mut Queue, epoll: &Epoll, now: Instant) {
         if self.registration.is_current(event) {
-            self.serve(queue, now);
+            self.serve(queue, epoll, now);
         }
     }
 
@@ -175,33 +131,45 @@ impl Kafka {
             .as_ref()
             .map_or(0, |c| c.producer.in_flight_count());
         if in_flight == 0 {
-            self.end(queue);
+            self.end(queue, epoll);
             self.retry_at = None;
             self.begin(queue, epoll, now);
         }
     }
 
     /// Ends the producer; what it had not delivered waits again.
-    pub fn end(&mut self, queue: &mut Queue) {
+    pub fn end(&mut self, queue: &mut Queue, epoll: &Epoll) {
+        if let Some(connection) = &self.connection {
+            connection.leave(epoll);
+        }
+        self.take_back(queue);
+    }
+
+    /// As [`Kafka::end`], when the loop is over.
+    pub fn take_back(&mut self, queue: &mut Queue) {
         self.registration.leave();
         self.more_at = None;
-        queue.counters.connected = false;
         let Some(connection) = self.connection.take() else {
             return;
         };
-        connection
-            .producer
-            .purge(PurgeConfig::default().queue().inflight());
-        // Serves the queue until everything was reported.
-        let _ = connection.producer.flush(PURGE_TIMEOUT);
-        for report in connection.producer.context().take() {
+        let (reports, disposal) = connection.end();
+        self.disposal = Some(disposal);
+        for report in reports {
             self.account(&report, queue);
         }
+        queue.counters.connected = false;
         // What it did not say in time, it never will: nothing is known of those messages.
         queue.counters.possibly_persisted += queue.retry_all_begun();
     }
 
-    fn serve(&mut self, queue: &mut Queue, now: Instant) {
+    /// Before the process ends: see [`Disposal::wait`].
+    pub fn wait_for_disposal(&self) {
+        if let Some(disposal) = &self.disposal {
+            disposal.wait();
+        }
+    }
+
+    fn serve(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
         let Some(connection) = &self.connection else {
             return;
         };
@@ -212,7 +180,7 @@ impl Kafka {
         }
         if let Some(reason) = fatal {
             // The client is of no use any more: what it has is handed to the next one.
-            self.end(queue);
+            self.end(queue, epoll);
             return self.failed(&reason, queue, now);
         }
         match failure {
@@ -368,7 +336,7 @@ mod tests {
     use super::*;
     use crate::output::tests::message;
     use rdkafka::mocking::MockCluster;
-    use std::thread;
+    use std::{thread, time::Duration};
 
     /// A broker that is being shut down makes librdkafka forget all of them at a bad moment only (docs in
     /// `sys::kafka_brokers`); a client that never knew one is in the same state.
@@ -388,7 +356,7 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(20);
         while queue.counters.delivered.messages == 0 {
             assert!(Instant::now() < end, "never delivered");
-            kafka.serve(&mut queue, Instant::now());
+            kafka.serve(&mut queue, &epoll, Instant::now());
             thread::sleep(Duration::from_millis(10));
         }
     }

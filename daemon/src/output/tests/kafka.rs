@@ -9,6 +9,7 @@ use rdkafka::{
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
+use std::{fs::File, sync::mpsc, thread};
 
 const TOPIC: &str = "rows";
 
@@ -222,7 +223,7 @@ fn a_fatal_error_ends_the_producer_and_the_next_one_delivers_what_it_had() {
         driver.offer(message(sequence, 100));
     }
     // All of it happens before we look.
-    std::thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(2));
     driver.run_until_idle();
     assert_eq!(driver.counters().delivered.messages, 20);
     assert_eq!(driver.counters().retried, 20);
@@ -245,6 +246,47 @@ fn without_a_broker_messages_wait_up_to_the_bound_and_the_log_hears_of_it() {
     assert_eq!(driver.counters().dropped(DropReason::QueueFull).messages, 2);
     driver.output.shutdown();
     assert_eq!(driver.counters().dropped(DropReason::Shutdown).messages, 3);
+    driver.check_books();
+}
+
+/// A look-up of a name hangs while the resolver is away: here in /etc/hosts, a FIFO in a mount namespace of this
+/// thread and of those that it starts.
+#[test]
+fn the_end_of_a_producer_does_not_wait_for_a_look_up_that_hangs() {
+    use nix::{mount, mount::MsFlags, sched, sched::CloneFlags, sys::stat::Mode, unistd};
+    let dir = tempfile::tempdir().unwrap();
+    if let Err(error) = sched::unshare(CloneFlags::CLONE_NEWNS) {
+        eprintln!("skipped: unshare a mount namespace: {error}");
+        return;
+    }
+    let (none, fifo) = (None::<&str>, dir.path().join("hosts"));
+    mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    mount::mount(Some(&fifo), "/etc/hosts", none, MsFlags::MS_BIND, none).unwrap();
+    // Who opens it waits for a writer: there is one when the test ends, or is late.
+    let (running, ended) = mpsc::channel::<()>();
+    let writer = thread::spawn(move || {
+        let _ = ended.recv_timeout(Duration::from_secs(10));
+        File::options().read(true).write(true).open(&fifo)
+    });
+    let mut driver = Driver::open("kafka:broker.invalid:1", options(&[]));
+    driver.offer(message(1, 100));
+    thread::sleep(Duration::from_millis(500));
+    let before = Instant::now();
+    let other = Destination::from_str("kafka:other.invalid:1").unwrap();
+    let Driver { output, epoll, .. } = &mut driver;
+    output.replace(&other, options(&[]), epoll, before).unwrap();
+    let replaced_after = before.elapsed();
+    driver.assert_quiet();
+    thread::sleep(Duration::from_millis(500));
+    let before = Instant::now();
+    driver.output.shutdown();
+    let ended_after = before.elapsed();
+    drop(running);
+    writer.join().unwrap().unwrap();
+    assert!(replaced_after < Duration::from_secs(2), "{replaced_after:?}");
+    assert!(ended_after < Duration::from_secs(2), "{ended_after:?}");
+    assert_eq!(driver.counters().dropped(DropReason::Shutdown).messages, 1);
     driver.check_books();
 }
 

@@ -1,0 +1,121 @@
+//! One client of librdkafka, from its beginning to its end.
+
+use super::{
+    Settings,
+    reports::{Report, Reports},
+};
+use crate::{epoll::Epoll, output::HostPort, sys::kafka_queue::MainQueue};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    producer::{BaseProducer, Producer, PurgeConfig},
+};
+use std::{
+    mem::ManuallyDrop,
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long the end of a client may take to say what became of its messages. It has them all in hand: this
+/// is no wait for a broker, but its threads may be busy.
+const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Waited for such reports at a time, all of it.
+const PURGE_POLL: Duration = Duration::from_millis(5);
+/// How long the process waits for the last client to be gone.
+const DISPOSAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A producer. The fields are dropped in this order: the queue before its client, and the descriptor,
+/// which the client's threads write to, last.
+pub(super) struct Connection {
+    events: MainQueue,
+    pub producer: BaseProducer<Reports>,
+    pub wake: EventFd,
+}
+
+impl Connection {
+    pub fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, String> {
+        let config = settings.client_config(brokers)?;
+        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        // Readable from the start: what is in the queue before MainQueue::of makes it no longer empty, and
+        // only that transition is told.
+        let wake = EventFd::from_value_and_flags(1, flags).map_err(|errno| errno.to_string())?;
+        let producer = BaseProducer::from_config_and_context(&config, Reports::default())
+            .map_err(super::without_value)?;
+        let events = MainQueue::of(producer.client(), &wake).ok_or("librdkafka has no event queue")?;
+        Ok(Connection {
+            events,
+            producer,
+            wake,
+        })
+    }
+
+    /// All that happened since the last call.
+    pub fn serve(&self) -> Vec<Report> {
+        // Before the queue: what comes behind it fires again.
+        let _ = self.wake.read();
+        let mut reports = Vec::new();
+        while !self.events.is_empty() {
+            // Serves one event, of which a delivery report may hold many messages.
+            self.producer.poll(Duration::ZERO);
+            reports.append(&mut self.producer.context().take());
+        }
+        reports
+    }
+
+    /// What made the client useless, if anything did. The event of it bears the code of its cause, like an
+    /// error that passes.
+    pub fn fatal_error(&self) -> Option<String> {
+        self.producer.client().fatal_error().map(|(_, reason)| reason)
+    }
+
+    /// Takes the descriptor out of the loop: when the client ends, its threads go on writing to it for a while.
+    pub fn leave(&self, epoll: &Epoll) {
+        // It fails when it is not in there.
+        let _ = epoll.delete(&self.wake);
+    }
+
+    /// Takes the messages back and gives the client up. The last that it reports may not be of all of them.
+    ///
+    /// What ends in a client are threads of librdkafka, of which one may be inside a look-up of a name for
+    /// minutes. So that the loop need not wait, a thread that does nothing else waits for them.
+    pub fn end(self) -> (Vec<Report>, Disposal) {
+        let purge = PurgeConfig::default().queue().inflight();
+        self.producer.purge(purge.non_blocking());
+        let deadline = Instant::now() + PURGE_TIMEOUT;
+        let mut reports = self.serve();
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(PURGE_POLL);
+            reports.append(&mut self.producer.context().take());
+        }
+        let Connection {
+            events,
+            producer,
+            wake,
+        } = self;
+        drop(events);
+        // Where no thread can be made the client stays for ever, which costs less than a loop that stands.
+        let client = ManuallyDrop::new((producer, wake));
+        let (running, ended) = mpsc::channel();
+        let thread = thread::Builder::new().name("kafka-end".to_owned());
+        let started = thread.spawn(move || {
+            let _running: Sender<()> = running;
+            drop(ManuallyDrop::into_inner(client));
+        });
+        if let Err(error) = started {
+            log::error!("a client of Kafka that was given up stays in memory: start of a thread: {error}");
+        }
+        (reports, Disposal(ended))
+    }
+}
+
+/// A client that is on its way out.
+pub(super) struct Disposal(Receiver<()>);
+
+impl Disposal {
+    /// Waits, not for long, until the client is gone: its threads had better not run any more when the
+    /// process ends, which takes down OpenSSL under them.
+    pub fn wait(&self) {
+        let _ = self.0.recv_timeout(DISPOSAL_TIMEOUT);
+    }
+}
