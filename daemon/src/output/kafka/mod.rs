@@ -50,6 +50,8 @@ pub(super) struct Kafka {
     retry_at: Option<Instant>,
     /// The turn ended, and more can be handed over in the next one.
     more_at: Option<Instant>,
+    /// SIGHUP came, and the files have not been read since.
+    renewal_due: bool,
     rejection_logged: bool,
 }
 
@@ -73,6 +75,7 @@ impl Kafka {
             backoff: Backoff::new(options.seed),
             retry_at: None,
             more_at: None,
+            renewal_due: false,
             rejection_logged: false,
         })
     }
@@ -123,18 +126,33 @@ impl Kafka {
         self.retry_at.or(self.more_at)
     }
 
-    /// A new producer, with secrets as they are in their files now; unless messages are on their way:
-    /// they might be in the topic twice then, for nothing. librdkafka resolves names by itself.
+    /// A new producer, with secrets as they are in their files now; librdkafka resolves names by itself.
     pub fn reopen(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        self.renewal_due = true;
+        match self.may_renew(queue) {
+            true => self.renew(queue, epoll, now),
+            false => log::info!(
+                "output {}: messages are on their way; after them a new producer begins, with secrets as they \
+                 are in their files then",
+                self.name
+            ),
+        }
+    }
+
+    /// Messages that are on their way might be in the topic twice, for nothing. Those of a client that no
+    /// broker lets in are on their way for ever, and it may be the secrets that it is not let in for.
+    fn may_renew(&self, queue: &Queue) -> bool {
         let in_flight = self
             .connection
             .as_ref()
             .map_or(0, |c| c.producer.in_flight_count());
-        if in_flight == 0 {
-            self.end(queue, epoll);
-            self.retry_at = None;
-            self.begin(queue, epoll, now);
-        }
+        self.renewal_due && (in_flight == 0 || queue.counters.brokers_up == 0)
+    }
+
+    fn renew(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
+        self.end(queue, epoll);
+        self.retry_at = None;
+        self.begin(queue, epoll, now);
     }
 
     /// Ends the producer; what it had not delivered waits again.
@@ -149,6 +167,7 @@ impl Kafka {
     pub fn take_back(&mut self, queue: &mut Queue) {
         self.registration.leave();
         self.more_at = None;
+        self.renewal_due = false;
         let Some(connection) = self.connection.take() else {
             return;
         };
@@ -183,9 +202,12 @@ impl Kafka {
             self.end(queue, epoll);
             return self.failed(&reason, queue, now);
         }
-        match failure {
-            Some(error) => self.failed(&error, queue, now),
-            None => self.offered(queue, now),
+        if let Some(error) = failure {
+            self.failed(&error, queue, now);
+        }
+        match self.may_renew(queue) {
+            true => self.renew(queue, epoll, now),
+            false => self.offered(queue, now),
         }
     }
 

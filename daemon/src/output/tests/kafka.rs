@@ -290,6 +290,53 @@ fn the_end_of_a_producer_does_not_wait_for_a_look_up_that_hangs() {
     driver.check_books();
 }
 
+/// A secret that the brokers no longer take, in effect: an address family that they do not have.
+#[test]
+fn sighup_brings_new_secrets_while_no_broker_is_up() {
+    let cluster = cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("family");
+    std::fs::write(&secret, "v6").unwrap();
+    let property = format!("broker.address.family=@{}", secret.display());
+    let mut driver = open(&cluster, &[&property]);
+    driver.offer(message(1, 100));
+    driver.run_until("the failure is known", |output| output.last_error().is_some());
+    std::fs::write(&secret, "v4").unwrap();
+    let Driver { output, epoll, .. } = &mut driver;
+    output.reopen(epoll, Instant::now());
+    driver.run_until_idle();
+    assert_eq!(driver.counters().delivered.messages, 1);
+    assert_eq!(topic(&cluster, 1).len(), 1);
+}
+
+#[test]
+fn sighup_brings_new_secrets_after_what_is_in_flight() {
+    let cluster = cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("family");
+    std::fs::write(&secret, "v4").unwrap();
+    let property = format!("broker.address.family=@{}", secret.display());
+    let mut driver = open(&cluster, &[&property]);
+    driver.run_until("a broker is up", |output| output.counters().brokers_up > 0);
+    driver.offer(message(1, 100));
+    std::fs::remove_file(&secret).unwrap();
+    let Driver { output, epoll, .. } = &mut driver;
+    output.reopen(epoll, Instant::now());
+    assert_eq!(driver.counters().retried, 0, "it is on its way");
+    driver.run_until("the file is read", |output| {
+        output
+            .last_error()
+            .is_some_and(|error| error.contains("No such file"))
+    });
+    assert_eq!(driver.counters().delivered.messages, 1);
+    std::fs::write(&secret, "v4").unwrap();
+    driver.offer(message(2, 100));
+    driver.run_until_idle();
+    assert_eq!(driver.counters().delivered.messages, 2);
+    assert_eq!(driver.counters().possibly_persisted, 0);
+    driver.assert_quiet();
+}
+
 #[test]
 fn what_librdkafka_does_not_take_is_an_error_at_start_without_its_value() {
     let epoll = Epoll::new().unwrap();
