@@ -1,8 +1,9 @@
 //! http:// and https://: one POST a message, one request in flight, keep-alive.
 //!
-//! Delivered means answered 2xx. 408, 429 and 5xx are asked again after the backoff, or after the
-//! receiver's Retry-After when that is longer. Every other answer would be the same next time: the
-//! message is dropped as rejected. Redirects are not followed: the destination is the operator's
+//! Delivered means answered 2xx. An answer that finds fault with the message itself would be the same
+//! next time: it is dropped as rejected. Every other is asked again after the backoff, or after the
+//! receiver's Retry-After when that is longer: a token expires, a proxy is in the midst of a
+//! deployment, and somebody mends it. Redirects are not followed: the destination is the operator's
 //! choice. A request whose answer never came is sent again, so a receiver may get a message twice;
 //! the identity in the headers tells.
 
@@ -353,8 +354,8 @@ impl Http {
     fn verdict(&self, answer: &Answer) -> Verdict {
         match (answer.status, self.dialect) {
             (200..300, _) => Verdict::Delivered,
-            (408 | 429 | 500.., Dialect::Http) => Verdict::Again,
-            (_, Dialect::Http) => Verdict::Rejected,
+            (400 | 413 | 415 | 422 | 431, Dialect::Http) => Verdict::Rejected,
+            (_, Dialect::Http) => Verdict::Again,
             (413, Dialect::Clickhouse) => Verdict::Rejected,
             (_, Dialect::Clickhouse) => match clickhouse::refuses_the_bytes(answer.exception_code) {
                 true => Verdict::Rejected,

@@ -148,6 +148,23 @@ fn a_500_is_asked_again_and_a_413_is_not() {
     assert_eq!(driver.counters().dropped(DropReason::Rejected).rows, 3);
 }
 
+/// An expired token, a proxy in the midst of a deployment: somebody mends it, and the rows are still there.
+#[test]
+fn what_is_not_the_fault_of_the_message_is_asked_again() {
+    let (url, _requests) = plain(&[
+        Act::Answer("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
+        Act::Answer("HTTP/1.1 302 No\r\nContent-Length: 0\r\n\r\n"),
+        Act::Answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+        Act::Answer(OK),
+    ]);
+    let mut driver = Driver::open(&url, Options::default());
+    driver.offer(message(0, 5));
+    driver.run_until_idle();
+    assert_eq!(driver.counters().delivered.messages, 1);
+    assert_eq!(driver.counters().dropped_total().messages, 0);
+    assert_eq!((driver.counters().errors, driver.counters().retried), (3, 3));
+}
+
 #[test]
 fn retry_after_is_obeyed() {
     let wait = "HTTP/1.1 429 No\r\nRetry-After: 40\r\nContent-Length: 0\r\n\r\n";
