@@ -119,3 +119,29 @@ impl Disposal {
         let _ = self.0.recv_timeout(DISPOSAL_TIMEOUT);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_once() {
+        let nobody = ["127.0.0.1:1".parse().unwrap()];
+        let settings = Settings {
+            compression: "none".to_owned(),
+            ..Settings::default()
+        };
+        let connection = Connection::open(&nobody, &settings).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut reports = Vec::new();
+        while reports.is_empty() {
+            assert!(Instant::now() < end, "no error");
+            thread::sleep(Duration::from_millis(10));
+            reports = connection.serve();
+            reports.retain(|report| matches!(report, Report::Error { .. }));
+        }
+        let told = reports.len();
+        reports.dedup();
+        assert_eq!(reports.len(), told, "{reports:?}");
+    }
+}

@@ -77,10 +77,15 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.push(Report::Error {
+        let report = Report::Error {
             code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown),
             reason: reason.to_owned(),
-        });
+        };
+        // The crate rdkafka 0.39 tells each error twice: its client does, and its producer again.
+        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if reports.last() != Some(&report) {
+            reports.push(report);
+        }
     }
 }
 
