@@ -34,7 +34,12 @@ struct Mean(f64);
 
 impl Mean {
     fn add(&mut self, value: f64) {
-        self.0 += (value - self.0) * NEWEST_WEIGHT;
+        self.add_weighted(value, 1.0);
+    }
+
+    /// Adds a measurement that is worth `share` of a whole one.
+    fn add_weighted(&mut self, value: f64, share: f64) {
+        self.0 += (value - self.0) * NEWEST_WEIGHT * share;
     }
 }
 
@@ -71,14 +76,22 @@ const OUTLIER_FACTOR: f64 = 2.0;
 /// While namespaces are walked, look-ups are not measured: with each walk the mean goes this share of
 /// the way back to where it began, so that it cannot keep look-ups away for ever.
 const FORGET_WEIGHT: f64 = 1.0 / 64.0;
+/// In a namespace of fewer sockets the listeners cost more than the look-ups (16 take 43 microseconds), and what they
+/// cost is only about `LISTENERS_COST`: nothing is learned of look-ups there.
+const TELLING_LOOK_UPS_MIN: u64 = 16;
+/// So many look-ups are a whole measurement, fewer are a part of one.
+const WHOLE_MEASUREMENT_LOOK_UPS: f64 = 64.0;
 
 impl Costs {
     /// `count` look-ups took so much CPU time.
     pub fn looked_up(&mut self, count: u64, cpu: Duration) {
-        if count > 0 {
+        if count >= TELLING_LOOK_UPS_MIN {
             #[expect(clippy::cast_precision_loss, reason = "no namespace has 2^53 sockets")]
-            let each = cpu.saturating_sub(LISTENERS_COST).as_secs_f64() / count as f64;
-            self.look_up.add(each.min(OUTLIER_FACTOR * self.look_up.0));
+            let count = count as f64;
+            let each = cpu.saturating_sub(LISTENERS_COST).as_secs_f64() / count;
+            let share = (count / WHOLE_MEASUREMENT_LOOK_UPS).min(1.0);
+            self.look_up
+                .add_weighted(each.min(OUTLIER_FACTOR * self.look_up.0), share);
         }
     }
 
@@ -311,6 +324,38 @@ mod tests {
             history.walked(2 * WALK, MINUTE, now);
         }
         assert!((history.walk_cost.0 - 6e-3).abs() < 1e-4, "{history:?}");
+    }
+
+    /// Hundreds of pods of one socket each once taught that look-ups cost nothing, or, on a slower host, that each costs
+    /// what belongs to the dump of listeners.
+    #[test]
+    fn tiny_namespaces_teach_nothing_of_large_ones() {
+        let now = Instant::now();
+        let plan_of = |sockets: usize, walk: Duration, costs: &Costs| {
+            let mut known = namespace(now);
+            known.sockets = vec![known.sockets[0]; sockets];
+            known.found.full = sockets as u64;
+            known.history.walk_cost = Mean(walk.as_secs_f64());
+            plan(
+                Some(&known),
+                counts(sockets as u64),
+                known.opens,
+                true,
+                costs,
+                now,
+            )
+        };
+        let after = |tiny: Duration| {
+            let mut costs = Costs::default();
+            for _ in 0..200 {
+                costs.looked_up(1, tiny);
+            }
+            costs
+        };
+        let fast = after(Duration::from_micros(45));
+        assert_eq!(plan_of(20_000, Duration::from_millis(26), &fast), Plan::Walk);
+        let slow = after(Duration::from_micros(80));
+        assert_eq!(plan_of(100, Duration::from_micros(2_600), &slow), Plan::LookUp);
     }
 
     #[test]
