@@ -156,6 +156,47 @@ fn the_end_keeps_its_bound() {
     });
 }
 
+/// A unit is not started again after 78: what a restart can help ends with 1.
+#[test]
+fn only_settings_that_can_never_work_end_with_78() {
+    sandbox::run("only_settings_that_can_never_work_end_with_78", || {
+        // Where no address was ever given, the kernel has no table of them and lets any be bound.
+        ip("link set lo up");
+        let folder = sandbox::folder();
+        let headers = folder.path().join("headers");
+        fs::write(&headers, "no header\n").unwrap();
+        let headers = headers.to_str().unwrap();
+        let http = "http://127.0.0.1:9/";
+        let kafka = ["-dest", "kafka:127.0.0.1:9", "--kafka-property"];
+        let file = format!("file:{}/absent/rows", folder.path().display());
+        for (status, arguments) in [
+            (1, vec!["-dest", "null", "-promListen", "192.0.2.1:0"]),
+            (1, vec!["-dest", "null", "-promListen", "name.invalid:9088"]),
+            (1, vec!["-dest", &file]),
+            (1, vec!["-dest", "null", "--record", "/absent/record"]),
+            (1, [&kafka[..], &["sasl.password=@/absent/secret"]].concat()),
+            (1, vec!["-dest", http, "--http-headers-file", "/absent/headers"]),
+            (1, vec!["-dest", http, "--spool-dir", "/dev/null/spool"]),
+            (78, vec!["-dest", "null", "-promListen", "192.0.2.1:http"]),
+            (
+                78,
+                vec!["-dest", "null", "-marshal", "csv", "--columns", "nonsense"],
+            ),
+            (78, [&kafka[..], &["linger.ms=often"]].concat()),
+            (78, vec!["-dest", http, "--http-headers-file", headers]),
+            (78, vec!["-dest", "nowhere:"]),
+        ] {
+            let more: &[&str] = match arguments.contains(&"-promListen") {
+                true => &[],
+                false => &NO_ADMIN,
+            };
+            let mut program = Program::start(&[&arguments, more].concat());
+            assert_eq!(program.wait().code(), Some(status), "{arguments:?}");
+            assert_eq!(program.log().len(), 1, "{arguments:?}");
+        }
+    });
+}
+
 #[test]
 fn a_filter_ends_with_success_when_its_reader_goes() {
     sandbox::run("a_filter_ends_with_success_when_its_reader_goes", || {

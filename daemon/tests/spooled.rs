@@ -368,7 +368,8 @@ fn a_second_daemon_and_another_format_are_refused_by_name() {
         let mut first = start(dest, &spool, &[]);
         first.metric_when("xtcp2_spool_messages_total", |messages| messages >= 1.0);
         let mut second = start(dest, &spool, &[]);
-        assert_eq!(second.wait().code(), Some(78));
+        // It may be a predecessor that is about to end.
+        assert_eq!(second.wait().code(), Some(1));
         assert!(
             second.log().join("\n").contains(&format!("{}", first.id())),
             "{:?}",

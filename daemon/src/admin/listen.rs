@@ -18,6 +18,35 @@ use std::{
 /// Connections the kernel keeps for us between two turns of the loop.
 const BACKLOG: i32 = 128;
 
+/// Why an address cannot be listened on: one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindError {
+    line: String,
+    is_system: bool,
+}
+
+impl BindError {
+    fn system(line: String) -> BindError {
+        BindError {
+            line,
+            is_system: true,
+        }
+    }
+
+    /// Whether the address, its name or its port is not to be had, which may change; else it is none.
+    pub fn is_system(&self) -> bool {
+        self.is_system
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for BindError {}
+
 /// A listening TCP socket that does not block.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
@@ -29,9 +58,14 @@ impl Listener {
     /// # Errors
     /// One line that says what is wrong; when the port is taken, by which process, where that can
     /// be found out.
-    pub fn bind(host_port: &str) -> Result<Listener, String> {
-        let error = |why: &dyn fmt::Display| format!("cannot listen on {host_port:?}: {why}");
-        let addresses = resolve(host_port).map_err(|why| error(&why))?;
+    pub fn bind(host_port: &str) -> Result<Listener, BindError> {
+        let error =
+            |why: &dyn fmt::Display| BindError::system(format!("cannot listen on {host_port:?}: {why}"));
+        let (host, port) = split(host_port).map_err(|why| BindError {
+            is_system: false,
+            ..error(&why)
+        })?;
+        let addresses = resolve(host, port).map_err(|why| error(&why))?;
         let mut failure = error(&"the name has no address");
         for address in addresses {
             match listen_on(address) {
@@ -106,11 +140,15 @@ impl AsFd for Listener {
     }
 }
 
-fn resolve(host_port: &str) -> Result<Vec<SocketAddr>, String> {
+fn split(host_port: &str) -> Result<(&str, u16), String> {
     let (host, port) = host_port.rsplit_once(':').ok_or("expected host:port or :port")?;
-    let port: u16 = port
-        .parse()
-        .map_err(|_| format!("expected a port from 0 to 65535, got {port:?}"))?;
+    match port.parse() {
+        Ok(port) => Ok((host, port)),
+        Err(_) => Err(format!("expected a port from 0 to 65535, got {port:?}")),
+    }
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if host.is_empty() {
         // Where IPv6 is switched off, the second one does.
         return Ok(vec![
@@ -122,8 +160,7 @@ fn resolve(host_port: &str) -> Result<Vec<SocketAddr>, String> {
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    let found = (literal, port).to_socket_addrs();
-    let mut addresses: Vec<SocketAddr> = found.map_err(|error| error.to_string())?.collect();
+    let mut addresses: Vec<SocketAddr> = (literal, port).to_socket_addrs()?.collect();
     // Most scrape configurations say 127.0.0.1 for what is called localhost here.
     addresses.sort_by_key(SocketAddr::is_ipv6);
     Ok(addresses)
@@ -175,7 +212,7 @@ mod tests {
             format!("localhost:{port}"),
             format!(":{port}"),
         ] {
-            let error = Listener::bind(&clash).unwrap_err();
+            let error = Listener::bind(&clash).unwrap_err().to_string();
             let pid = std::process::id();
             assert!(
                 error.contains(&format!("{clash:?}: port {port} is in use by ")),
@@ -207,7 +244,7 @@ mod tests {
             ),
             ("192.0.2.1:0", "192.0.2.1:0: Cannot assign requested address"),
         ] {
-            let error = Listener::bind(text).unwrap_err();
+            let error = Listener::bind(text).unwrap_err().to_string();
             assert!(
                 error.starts_with(&format!("cannot listen on {text:?}: ")),
                 "{error}"

@@ -20,7 +20,9 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     // is free again before the answer is taken.
     let (answer, answered) = mpsc::channel();
     thread::spawn(move || {
-        let bound = Listener::bind(&address).map(drop);
+        let bound = Listener::bind(&address)
+            .map(drop)
+            .map_err(|error| error.to_string());
         let _ = answer.send(bound);
     });
     match answered.recv_timeout(BIND_TIMEOUT) {

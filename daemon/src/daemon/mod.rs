@@ -53,6 +53,15 @@ impl Fatal {
         }
     }
 
+    /// Why something of the configuration cannot be had: the system refuses it now, and may not at the next start, or
+    /// it can never work.
+    pub fn setting(what: impl fmt::Display, is_system: bool) -> Fatal {
+        Fatal {
+            is_configuration: !is_system,
+            ..Fatal::configuration(what)
+        }
+    }
+
     /// Whether another configuration would help; a restart alone would not.
     pub fn is_configuration(&self) -> bool {
         self.is_configuration
@@ -130,8 +139,9 @@ impl Daemon {
                 .map_err(Fatal::system("epoll"))?;
         }
         let record = config.record.as_deref();
-        let kernel = Kernel::new(home, discovery, record)
-            .map_err(|error| Fatal::configuration(format_args!("--record: {error}")))?;
+        let kernel = Kernel::new(home, discovery, record).map_err(|error| {
+            Fatal::setting(format_args!("--record: {error}"), error.raw_os_error().is_some())
+        })?;
         let core = Core::new(config, reload, instance_id, kernel, output, Instant::now())?;
         log::info!(
             "xtcp2 {VERSION} started, instance {instance_id:016x}: every {:?} to {} as {}",

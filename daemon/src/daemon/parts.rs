@@ -30,16 +30,16 @@ fn formatter(config: &Config) -> Result<Option<Formatter>, Fatal> {
 /// Opens the output that the configuration says.
 ///
 /// # Errors
-/// When it can never work as given.
+/// When it can never work as given, or the system refuses it now.
 pub fn open_output(config: &Config, epoll: &Epoll, seed: u64) -> Result<Output, Fatal> {
     let options = output_options(config, seed)?;
-    Output::open(&config.dest, options, epoll, Instant::now()).map_err(Fatal::configuration)
+    Output::open(&config.dest, options, epoll, Instant::now()).map_err(output_error)
 }
 
 /// Opens the output that the configuration says, with its spool if there is to be one.
 ///
 /// # Errors
-/// When either can never work as given.
+/// When either can never work as given, or the system refuses it now.
 pub(super) fn open_output_with_spool(config: &Config, epoll: &Epoll, seed: u64) -> Result<Output, Fatal> {
     let Some(dir) = &config.spool_dir else {
         return open_output(config, epoll, seed);
@@ -49,7 +49,8 @@ pub(super) fn open_output_with_spool(config: &Config, epoll: &Epoll, seed: u64) 
         bytes_max: config.spool_bytes_max,
         format: config.marshal.to_string(),
     };
-    let (spool, waiting) = Spool::open(&options).map_err(Fatal::configuration)?;
+    let (spool, waiting) =
+        Spool::open(&options).map_err(|error| Fatal::setting(&error, error.is_system()))?;
     if !waiting.is_empty() {
         let rows: u64 = waiting.iter().map(|kept| u64::from(kept.rows)).sum();
         log::info!(
@@ -60,7 +61,11 @@ pub(super) fn open_output_with_spool(config: &Config, epoll: &Epoll, seed: u64) 
     }
     let options = output_options(config, seed)?;
     Output::open_with_spool(&config.dest, options, (spool, waiting), epoll, Instant::now())
-        .map_err(Fatal::configuration)
+        .map_err(output_error)
+}
+
+fn output_error(error: output::OpenError) -> Fatal {
+    Fatal::setting(&error, error.is_system())
 }
 
 /// What the output that the configuration says needs to know.
@@ -175,7 +180,7 @@ pub(super) fn open_admin(config: &Config, epoll: &Epoll) -> Result<Option<Admin>
         Some(passed) => passed,
         None if config.prom_listen.is_empty() => return Ok(None),
         None => Listener::bind(&config.prom_listen)
-            .map_err(|error| Fatal::configuration(format_args!("--prom-listen: {error}")))?,
+            .map_err(|error| Fatal::setting(format_args!("--prom-listen: {error}"), error.is_system()))?,
     };
     if let Ok(address) = listener.local_addr() {
         log::info!("admin HTTP on http://{address}{}", config.prom_path);

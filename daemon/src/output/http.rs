@@ -8,7 +8,7 @@
 //! the identity in the headers tells.
 
 use super::{
-    ClickhouseUrl, DropReason, HttpUrl, Options, clickhouse, http_headers,
+    ClickhouseUrl, DropReason, HttpUrl, OpenError, Options, clickhouse, http_headers,
     http_response::{Answer, Response},
     link::{Change, Link},
     queue::Queue,
@@ -73,20 +73,25 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub fn new(url: &HttpUrl, options: &Options) -> Result<Http, String> {
+    pub fn new(url: &HttpUrl, options: &Options) -> Result<Http, OpenError> {
         Http::speaking(Dialect::Http, url, url.path_and_query.clone(), options)
     }
 
     /// INSERTs into a table.
-    pub fn clickhouse(url: &ClickhouseUrl, options: &Options) -> Result<Http, String> {
+    pub fn clickhouse(url: &ClickhouseUrl, options: &Options) -> Result<Http, OpenError> {
         Http::speaking(Dialect::Clickhouse, &url.server, clickhouse::target(url), options)
     }
 
-    fn speaking(dialect: Dialect, url: &HttpUrl, target: String, options: &Options) -> Result<Http, String> {
+    fn speaking(
+        dialect: Dialect,
+        url: &HttpUrl,
+        target: String,
+        options: &Options,
+    ) -> Result<Http, OpenError> {
         let scheme = if url.tls { "https" } else { "http" };
         let host = url.authority.to_string();
         if !host.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("expected a host of printable ASCII, got {host:?}"));
+            return Err(format!("expected a host of printable ASCII, got {host:?}").into());
         }
         let default_port = if url.tls { ":443" } else { ":80" };
         let host = host.strip_suffix(default_port).unwrap_or(&host);

@@ -1,6 +1,7 @@
 //! Header lines of the operator's, from a file: credentials that belong on no command line.
 
-use std::{fs, path::Path};
+use super::OpenError;
+use std::{fs, io, path::Path};
 
 /// Servers take 8 KiB of headers or more; tokens are shorter.
 const FILE_BYTES_MAX: u64 = 4 << 10;
@@ -18,18 +19,15 @@ const OURS: [&str; 5] = [
 ///
 /// # Errors
 /// When the file cannot be read or a line is no header; without its value, which may be a secret.
-pub(super) fn read(path: &Path) -> Result<String, String> {
+pub(super) fn read(path: &Path) -> Result<String, OpenError> {
     let name = path.display();
-    let bytes = fs::metadata(path)
-        .map_err(|error| format!("{name}: {error}"))?
-        .len();
+    let unreadable = |error: io::Error| OpenError::caused_by(&error, format!("{name}: {error}"));
+    let bytes = fs::metadata(path).map_err(unreadable)?.len();
     if bytes > FILE_BYTES_MAX {
-        return Err(format!(
-            "{name}: expected at most {FILE_BYTES_MAX} bytes, got {bytes}"
-        ));
+        return Err(format!("{name}: expected at most {FILE_BYTES_MAX} bytes, got {bytes}").into());
     }
-    let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-    parse(&text).map_err(|error| format!("{name}:{error}"))
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    parse(&text).map_err(|error| format!("{name}:{error}").into())
 }
 
 fn parse(text: &str) -> Result<String, String> {
@@ -85,6 +83,7 @@ mod tests {
         assert!(
             read(Path::new("/nonexistent/headers"))
                 .unwrap_err()
+                .to_string()
                 .contains("No such file")
         );
     }

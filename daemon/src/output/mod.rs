@@ -39,7 +39,7 @@ use crate::{
 };
 use link::Link;
 use nix::sys::socket::SockType;
-use std::{fmt, os::fd::AsFd, path::Path, path::PathBuf, time::Instant};
+use std::{fmt, io, os::fd::AsFd, path::Path, path::PathBuf, time::Instant};
 
 /// Who a message is, fixed before it is kept or sent: a receiver that gets it twice can tell.
 ///
@@ -132,11 +132,52 @@ impl Default for Options {
 
 /// Why an output cannot work at all. A receiver that is merely away is no such reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenError(String);
+pub struct OpenError {
+    problem: String,
+    is_system: bool,
+}
+
+impl OpenError {
+    /// `problem` tells of `error`.
+    fn caused_by(error: &io::Error, problem: String) -> OpenError {
+        OpenError {
+            problem,
+            is_system: error.raw_os_error().is_some(),
+        }
+    }
+
+    /// Whether the system refused something, as a file that is not there yet: it may do another time.
+    pub fn is_system(&self) -> bool {
+        self.is_system
+    }
+
+    fn of(self, destination: &Destination) -> OpenError {
+        OpenError {
+            problem: format!("output {}: {self}", destination.public_name()),
+            ..self
+        }
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        OpenError::caused_by(&error, error.to_string())
+    }
+}
+
+/// What can never work as given.
+impl From<String> for OpenError {
+    fn from(problem: String) -> OpenError {
+        OpenError {
+            problem,
+            is_system: false,
+        }
+    }
+}
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.problem)
     }
 }
 
@@ -164,7 +205,7 @@ impl Output {
     /// Opens, or begins to connect to, the destination.
     ///
     /// # Errors
-    /// When the destination can never work as given; not when its receiver is away.
+    /// When the destination can never work as given, or the system refuses it now; not when its receiver is away.
     pub fn open(
         destination: &Destination,
         options: Options,
@@ -199,8 +240,8 @@ impl Output {
         epoll: &Epoll,
         now: Instant,
     ) -> Result<Output, OpenError> {
-        let kind = open_kind(destination, &options, epoll, &mut queue)
-            .map_err(|problem| OpenError(format!("output {}: {problem}", destination.public_name())))?;
+        let kind =
+            open_kind(destination, &options, epoll, &mut queue).map_err(|error| error.of(destination))?;
         let mut output = Output { queue, kind };
         output.begin(epoll, now);
         Ok(output)
@@ -220,7 +261,7 @@ impl Output {
         now: Instant,
     ) -> Result<(), OpenError> {
         let kind = open_kind(destination, &options, epoll, &mut self.queue)
-            .map_err(|problem| OpenError(format!("output {}: {problem}", destination.public_name())))?;
+            .map_err(|error| error.of(destination))?;
         self.leave(epoll);
         self.kind = kind;
         self.queue.retry_front();
@@ -455,11 +496,8 @@ fn open_kind(
     options: &Options,
     epoll: &Epoll,
     queue: &mut Queue,
-) -> Result<Kind, String> {
-    let stdio = |name, fd, queue| match stdio::Stdio::open(name, fd, options, epoll, queue) {
-        Ok(stdio) => Ok(Kind::Stdio(stdio)),
-        Err(error) => Err(error.to_string()),
-    };
+) -> Result<Kind, OpenError> {
+    let stdio = |name, fd, queue| stdio::Stdio::open(name, fd, options, epoll, queue).map(Kind::Stdio);
     let to_host = |host, kind| Link::to_host(destination.to_string(), host, kind, options);
     let to_path = |path: &Path, kind| match nix::sys::socket::UnixAddr::new(path) {
         Ok(_) => Ok(Link::to_path(destination, path.to_owned(), kind, options)),
@@ -469,10 +507,7 @@ fn open_kind(
         Destination::Null => Kind::Null,
         Destination::Stdout => stdio("stdout", std::io::stdout().as_fd(), queue)?,
         Destination::Stderr => stdio("stderr", std::io::stderr().as_fd(), queue)?,
-        Destination::File(path) => match file::File::open(path, options, queue) {
-            Ok(file) => Kind::File(file),
-            Err(error) => return Err(error.to_string()),
-        },
+        Destination::File(path) => Kind::File(file::File::open(path, options, queue)?),
         Destination::Udp(host) => {
             let bytes_max = match host.host.parse::<std::net::Ipv6Addr>() {
                 Ok(_) => datagram::UDP_BYTES_MAX_IPV6,
@@ -486,7 +521,7 @@ fn open_kind(
             ))
         }
         Destination::UnixDatagram(path) => {
-            let bytes_max = socket::Socket::unix_datagram_bytes_max().map_err(|error| error.to_string())?;
+            let bytes_max = socket::Socket::unix_datagram_bytes_max()?;
             let link = to_path(path, SockType::Datagram)?;
             Kind::Datagram(datagram::Datagram::new(link, false, bytes_max))
         }

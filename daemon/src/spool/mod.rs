@@ -51,17 +51,37 @@ pub struct Options {
 
 /// Why there can be no spool: says where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenError(String);
+pub struct OpenError {
+    problem: String,
+    is_system: bool,
+}
 
 impl OpenError {
+    /// What can never work as given.
     fn new(folder: &Path, what: impl fmt::Display) -> OpenError {
-        OpenError(format!("spool {}: {what}", folder.display()))
+        OpenError {
+            problem: format!("spool {}: {what}", folder.display()),
+            is_system: false,
+        }
+    }
+
+    /// What the system refuses.
+    fn system(folder: &Path, what: impl fmt::Display) -> OpenError {
+        OpenError {
+            is_system: true,
+            ..OpenError::new(folder, what)
+        }
+    }
+
+    /// Whether the system refused something, or another process has the lock: it may do another time.
+    pub fn is_system(&self) -> bool {
+        self.is_system
     }
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.problem)
     }
 }
 

@@ -33,7 +33,7 @@ impl RealDisk {
     /// # Errors
     /// When it cannot be made or written, or another process holds it.
     pub fn open(path: &Path) -> Result<RealDisk, OpenError> {
-        let wrong = |what: &str, error: io::Error| OpenError::new(path, format!("{what}: {error}"));
+        let wrong = |what: &str, error: io::Error| OpenError::system(path, format!("{what}: {error}"));
         DirBuilder::new()
             .recursive(true)
             .mode(FOLDER_MODE)
@@ -57,7 +57,9 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         .truncate(false)
         .mode(FILE_MODE)
         .open(folder.join(LOCK))
-        .map_err(|error| OpenError::new(folder, format!("the folder cannot be written: {LOCK}: {error}")))?;
+        .map_err(|error| {
+            OpenError::system(folder, format!("the folder cannot be written: {LOCK}: {error}"))
+        })?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -67,10 +69,10 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
                 _ => "another process".to_owned(),
             };
             let what = format!("{holder} uses it: expected a folder of this daemon's own");
-            return Err(OpenError::new(folder, what));
+            return Err(OpenError::system(folder, what));
         }
         Err(TryLockError::Error(error)) => {
-            return Err(OpenError::new(folder, format!("{LOCK}: flock: {error}")));
+            return Err(OpenError::system(folder, format!("{LOCK}: flock: {error}")));
         }
     }
     // For people only: a full disk is no reason to stop.

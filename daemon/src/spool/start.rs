@@ -31,7 +31,8 @@ impl<D: Disk> Spool<D> {
                 "bound: expected at least {BYTES_MAX_MIN} bytes, got {got}"
             )));
         }
-        let unreadable = |what: &str, error: io::Error| wrong(&format_args!("{what}: {error}"));
+        let unreadable =
+            |what: &str, error: io::Error| OpenError::system(&options.dir, format_args!("{what}: {error}"));
         let names = disk.list().map_err(|error| unreadable("the folder", error))?;
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
         numbers.sort_unstable();

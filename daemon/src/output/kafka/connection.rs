@@ -4,13 +4,18 @@ use super::{
     Settings,
     reports::{Report, Reports},
 };
-use crate::{epoll::Epoll, output::HostPort, sys::kafka_queue::MainQueue};
+use crate::{
+    epoll::Epoll,
+    output::{HostPort, OpenError},
+    sys::kafka_queue::MainQueue,
+};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rdkafka::{
     config::FromClientConfigAndContext,
     producer::{BaseProducer, Producer, PurgeConfig},
 };
 use std::{
+    io,
     mem::ManuallyDrop,
     sync::mpsc::{self, Receiver, Sender},
     thread,
@@ -34,15 +39,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, String> {
+    pub fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, OpenError> {
         let config = settings.client_config(brokers)?;
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         // Readable from the start: what is in the queue before MainQueue::of makes it no longer empty, and
         // only that transition is told.
-        let wake = EventFd::from_value_and_flags(1, flags).map_err(|errno| errno.to_string())?;
+        let wake = EventFd::from_value_and_flags(1, flags).map_err(io::Error::from)?;
         let producer = BaseProducer::from_config_and_context(&config, Reports::default())
             .map_err(super::without_value)?;
-        let events = MainQueue::of(producer.client(), &wake).ok_or("librdkafka has no event queue")?;
+        let events = MainQueue::of(producer.client(), &wake)
+            .ok_or_else(|| "librdkafka has no event queue".to_owned())?;
         Ok(Connection {
             events,
             producer,

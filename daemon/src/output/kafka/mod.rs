@@ -19,7 +19,9 @@ mod settings;
 pub use reach::{Reached, Unreached, reach};
 pub use settings::{Property, Settings};
 
-use super::{DropReason, HostPort, Options, backoff::Backoff, queue::Queue, registration::Registration};
+use super::{
+    DropReason, HostPort, OpenError, Options, backoff::Backoff, queue::Queue, registration::Registration,
+};
 use crate::{
     epoll::{Epoll, Event, Interest},
     sys::kafka_brokers,
@@ -64,7 +66,7 @@ impl std::fmt::Debug for Kafka {
 }
 
 impl Kafka {
-    pub fn new(name: String, brokers: &[HostPort], options: &Options) -> Result<Kafka, String> {
+    pub fn new(name: String, brokers: &[HostPort], options: &Options) -> Result<Kafka, OpenError> {
         Ok(Kafka {
             name,
             brokers: brokers.to_vec(),
@@ -88,7 +90,7 @@ impl Kafka {
         if self.connection.is_none() {
             match Connection::open(&self.brokers, &self.settings) {
                 Ok(connection) => self.connection = Some(connection),
-                Err(error) => return self.failed(&error, queue, now),
+                Err(error) => return self.failed(&error.to_string(), queue, now),
             }
         }
         if let Some(connection) = &self.connection

@@ -55,7 +55,9 @@ impl ProducerContext for LastError {
 /// # Errors
 /// When the settings are wrong, or nobody answers within `timeout`.
 pub fn reach(brokers: &[HostPort], settings: &Settings, timeout: Duration) -> Result<Reached, Unreached> {
-    let config = settings.client_config(brokers).map_err(Unreached::Never)?;
+    let config = settings
+        .client_config(brokers)
+        .map_err(|error| Unreached::Never(error.to_string()))?;
     let producer = BaseProducer::from_config_and_context(&config, LastError::default())
         .map_err(|error| Unreached::Never(super::without_value(error)))?;
     let metadata = producer.client().fetch_metadata(Some(&settings.topic), timeout);

@@ -1,8 +1,8 @@
 //! What librdkafka is told: our choices, and over them whatever properties the operator set.
 
-use crate::output::HostPort;
+use crate::output::{HostPort, OpenError};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 /// Bytes that librdkafka may hold: enough to keep a link of 1 Gbit/s and 100 ms full. What waits beyond
 /// it, waits in our own queue, whose drop policy and bound are known.
@@ -96,7 +96,7 @@ impl Settings {
     ///
     /// # Errors
     /// When a file cannot be read. What librdkafka itself refuses comes out when it makes the producer.
-    pub fn client_config(&self, brokers: &[HostPort]) -> Result<ClientConfig, String> {
+    pub fn client_config(&self, brokers: &[HostPort]) -> Result<ClientConfig, OpenError> {
         let compression = match self.compression.as_str() {
             // Brokers before 2.1 do not know it; librdkafka then sends uncompressed.
             "auto" => "zstd",
@@ -142,16 +142,19 @@ pub(super) fn addresses(brokers: &[HostPort]) -> String {
     addresses.join(",")
 }
 
-fn read(name: &str, path: &Path) -> Result<String, String> {
+fn read(name: &str, path: &Path) -> Result<String, OpenError> {
     let show = path.display();
-    let bytes = fs::metadata(path).map_err(|error| format!("property {name}: {show}: {error}"))?;
+    let unreadable =
+        |error: io::Error| OpenError::caused_by(&error, format!("property {name}: {show}: {error}"));
+    let bytes = fs::metadata(path).map_err(unreadable)?;
     if bytes.len() > PROPERTY_FILE_BYTES_MAX {
         return Err(format!(
             "property {name}: {show}: expected at most {PROPERTY_FILE_BYTES_MAX} bytes, got {}",
             bytes.len()
-        ));
+        )
+        .into());
     }
-    let text = fs::read_to_string(path).map_err(|error| format!("property {name}: {show}: {error}"))?;
+    let text = fs::read_to_string(path).map_err(unreadable)?;
     // Editors end a line; passwords do not end in one.
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
@@ -207,7 +210,7 @@ mod tests {
         let config = settings.client_config(&brokers()).unwrap();
         assert_eq!(config.get("sasl.password"), Some("hunter2"));
         fs::remove_file(&path).unwrap();
-        let error = settings.client_config(&brokers()).unwrap_err();
+        let error = settings.client_config(&brokers()).unwrap_err().to_string();
         assert!(
             error.starts_with("property sasl.password: ") && error.contains("No such file"),
             "{error}"
