@@ -38,6 +38,7 @@ impl Status for Daemon {
     fn render_metrics(&mut self, text: &mut String) -> fmt::Result {
         let snapshot = Snapshot {
             instance_id: 7,
+            start_seconds: 0.0,
             last_poll: PollReport::default(),
             polls: 1,
             completed_poll_rows: 0,

@@ -43,6 +43,8 @@ pub struct Snapshot<'a> {
     pub last_poll: PollReport,
     /// `instance_id` of the rows.
     pub instance_id: u64,
+    /// Seconds since 1970 at the start of the daemon.
+    pub start_seconds: f64,
     /// Polls completed.
     pub polls: u64,
     /// Rows of the polls that were completed: what one poll made is the difference of two readings, where
@@ -159,7 +161,7 @@ pub fn render(snapshot: &Snapshot<'_>, text: &mut String) -> fmt::Result {
     let end = "# EOF\n";
     text.truncate(text.strip_suffix(end).unwrap_or(text).len());
     let mut process = Metrics(Registry::with_prefix("process"));
-    process_metrics(&mut process);
+    process_metrics(&mut process, snapshot.start_seconds);
     encode(text, &process.0)
 }
 
@@ -275,12 +277,13 @@ fn polls(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
     );
     metrics.counters(
         "row_anomalies",
-        "Rows that hold less than the kernel sent",
+        "Rows that hold less than the kernel sent, or that the format had to leave out",
         "kind",
         &[
             ("attributes_malformed", anomalies.attributes_malformed),
             ("tcp_info_longer_than_known", anomalies.tcp_info_longer),
             ("overflowed", anomalies.overflowed),
+            ("left_out", rows.left_out),
         ],
     );
 }
@@ -302,6 +305,11 @@ fn namespaces(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         "Times that events of the folders were lost",
         counters.folders.overflows,
     );
+    metrics.counter(
+        "namespace_folder_failures",
+        "Listings of the folders that failed, or had too many names",
+        counters.folders.unreadable,
+    );
     metrics.counter("namespace_visits", "Namespaces entered", counters.visited);
     metrics.counter(
         "namespace_retries",
@@ -319,6 +327,11 @@ fn namespaces(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         "process_scan_rounds",
         "Rounds of the scan of processes",
         counters.scan.rounds,
+    );
+    metrics.counter(
+        "process_scan_failures",
+        "Rounds of the scan of processes that could not start",
+        counters.scan.failed,
     );
     metrics.gauge(
         "processes_scanned",
@@ -398,8 +411,8 @@ fn output(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         responses_5xx,
         connections,
         rejected,
+        accept_errors,
         timed_out,
-        ..
     } = snapshot.admin;
     let responses = [
         ("2xx", responses_2xx),
@@ -421,6 +434,11 @@ fn output(metrics: &mut Metrics, snapshot: &Snapshot<'_>) {
         "admin_connections_rejected",
         "Connections turned away, all slots in use",
         rejected,
+    );
+    metrics.counter(
+        "admin_accept_errors",
+        "Connections that could not be taken, such as for want of a descriptor",
+        accept_errors,
     );
     metrics.counter(
         "admin_connections_timed_out",
@@ -480,7 +498,10 @@ fn spool(metrics: &mut Metrics, spool: Option<&Spool>) {
 }
 
 /// What Prometheus' client libraries say of every process, under the names they use.
-fn process_metrics(metrics: &mut Metrics) {
+fn process_metrics(metrics: &mut Metrics, start_seconds: f64) {
+    // Not from /proc: the time of boot, which the kernel's own figure counts from, is in /proc/stat, and the shipped unit
+    // hides that (ProcSubset=pid).
+    metrics.seconds_gauge("start_time", "Start of the process", start_seconds);
     let Ok(process) = procfs::process::Process::myself() else {
         return;
     };
@@ -499,14 +520,6 @@ fn process_metrics(metrics: &mut Metrics) {
             stat.rss * procfs::page_size(),
         );
         metrics.gauge("threads", "Threads", u64::try_from(stat.num_threads).unwrap_or(0));
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
-        if let Ok(boot) = procfs::boot_time_secs() {
-            metrics.seconds_gauge(
-                "start_time",
-                "Start of the process",
-                boot as f64 + seconds(stat.starttime),
-            );
-        }
     }
     if let Ok(count) = process.fd_count() {
         metrics.gauge("open_fds", "Open file descriptors", count as u64);

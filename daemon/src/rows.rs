@@ -19,6 +19,8 @@ pub struct RowCounters {
     pub envelopes: u64,
     /// Bytes of protobuf in them, length prefixes included.
     pub envelope_bytes: u64,
+    /// Rows that no message holds since their bytes were no row; a bug if ever not 0.
+    pub left_out: u64,
 }
 
 /// Makes rows, closes envelopes, hands out messages.
@@ -63,15 +65,19 @@ impl Sink {
         match &mut self.formatter {
             // An output that discards still counts what it was given.
             None => self.messages.push_back(message),
-            Some(formatter) => formatter.messages(closed, self.message_bytes_max, &mut |rows, bytes| {
-                self.messages.push_back(Message {
-                    rows,
-                    bytes,
-                    ..message.clone()
+            Some(formatter) => {
+                let left_out_before = formatter.malformed_rows();
+                formatter.messages(closed, self.message_bytes_max, &mut |rows, bytes| {
+                    self.messages.push_back(Message {
+                        rows,
+                        bytes,
+                        ..message.clone()
+                    });
+                    message.identity.part += 1;
+                    message.first_record_counter += u64::from(rows);
                 });
-                message.identity.part += 1;
-                message.first_record_counter += u64::from(rows);
-            }),
+                self.counters.left_out += formatter.malformed_rows() - left_out_before;
+            }
         }
     }
 }
@@ -165,5 +171,35 @@ impl Rows {
     /// What could not be written so far.
     pub fn anomalies(&self) -> Anomalies {
         self.encoder.anomalies()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    #[test]
+    fn rows_that_no_message_holds_are_counted_over_new_formatters() {
+        let formatter = || Some(Formatter::new(Format::Jsonl, &[]).unwrap());
+        let mut sink = Sink {
+            formatter: formatter(),
+            message_bytes_max: None,
+            instance_id: 1,
+            poll_sequence: 1,
+            next_record_counter: 1,
+            counters: RowCounters::default(),
+            messages: VecDeque::new(),
+        };
+        for _ in 0..2 {
+            sink.close(&Closed {
+                delimited: &[],
+                envelope: b"no envelope",
+                rows: 3,
+            });
+            sink.formatter = formatter();
+        }
+        assert_eq!(sink.counters.left_out, 6);
+        assert_eq!(sink.messages.len(), 0);
     }
 }

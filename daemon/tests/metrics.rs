@@ -9,8 +9,15 @@ use common::{
     program::Program,
     sandbox,
 };
-use std::{process::Command, thread, time::Duration};
+use nix::mount::{MsFlags, mount};
+use std::{
+    os::unix::fs::symlink,
+    process::Command,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+const NONE: Option<&str> = None;
 const STEADY: [&str; 6] = ["-dest", "null", "-pollJitterPct", "0", "-frequency", "20ms"];
 
 #[test]
@@ -75,6 +82,42 @@ fn the_numbers_of_a_scrape_agree() {
         assert_eq!(metrics.sum("xtcp2_dump_events_total"), 0.0);
         assert_eq!(metrics.sum("xtcp2_namespace_failures_total"), 0.0);
         drop(sockets);
+    });
+}
+
+/// The shipped unit hides all of /proc but processes (ProcSubset=pid): also the time of boot.
+#[test]
+fn the_start_is_told_where_proc_has_processes_alone() {
+    sandbox::run("the_start_is_told_where_proc_has_processes_alone", || {
+        ip("link set lo up");
+        let nothing = Some("/dev/null");
+        mount(nothing, "/proc/stat", NONE, MsFlags::MS_BIND, NONE).unwrap();
+        let now = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs_f64()
+        };
+        let before = now();
+        let program = Program::start(&STEADY);
+        let start = program.metrics().value("process_start_time_seconds");
+        assert!((before..=now()).contains(&start), "{before} {start}");
+        assert_eq!(program.metrics().value("process_start_time_seconds"), start);
+    });
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_is_counted() {
+    sandbox::run("a_folder_that_cannot_be_listed_is_counted", || {
+        ip("link set lo up");
+        let folder = sandbox::folder();
+        let circle = folder.path().join("circle");
+        symlink(&circle, &circle).unwrap();
+        let program = Program::start(&[&STEADY[..], &["-netnsDirs", circle.to_str().unwrap()]].concat());
+        program.metric_when("xtcp2_namespace_folder_failures_total", |failures| {
+            failures >= 2.0
+        });
+        assert_eq!(program.metrics().value("xtcp2_process_scan_failures_total"), 0.0);
     });
 }
 

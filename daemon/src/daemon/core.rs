@@ -34,6 +34,7 @@ const PROGRESS_SLACK: Duration = Duration::from_secs(1);
 pub(super) struct Core {
     pub config: Config,
     pub instance_id: u64,
+    start_seconds: f64,
     pub reload: Reload,
     pub notify: Notify,
     pub schedule: Schedule,
@@ -120,6 +121,7 @@ impl Core {
             notify,
             config,
             instance_id,
+            start_seconds: realtime_seconds(&kernel),
             reload,
             kernel,
             output,
@@ -225,9 +227,7 @@ impl Core {
         self.completed_poll_rows += report.rows;
         self.last_poll = report;
         self.poll_durations.observe(report.duration.as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit")]
-        let seconds = (self.kernel.realtime_ns() / 1000) as f64 / 1e6;
-        self.last_poll_end_seconds = seconds;
+        self.last_poll_end_seconds = realtime_seconds(&self.kernel);
         self.kernel.flush_recording();
         let line = format!(
             "poll {}: {} rows from {} namespaces in {:.1?}",
@@ -331,6 +331,11 @@ impl Core {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit")]
+fn realtime_seconds(kernel: &Kernel) -> f64 {
+    (kernel.realtime_ns() / 1000) as f64 / 1e6
+}
+
 impl Status for Core {
     fn ready(&self) -> Result<(), &str> {
         match self.polls {
@@ -343,6 +348,7 @@ impl Status for Core {
         let snapshot = Snapshot {
             last_poll: self.last_poll,
             instance_id: self.instance_id,
+            start_seconds: self.start_seconds,
             polls: self.polls,
             completed_poll_rows: self.completed_poll_rows,
             polls_late: self.schedule.late(),
