@@ -92,6 +92,11 @@ impl Client {
         matches!(self.phase, Phase::Later { .. })
     }
 
+    /// Whether it is kept for a request that has not begun.
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
     pub(super) fn ready(
         &mut self,
         event: &Event,

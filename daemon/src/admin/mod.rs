@@ -52,7 +52,7 @@ impl Admin {
         }
     }
 
-    /// Takes no more connections.
+    /// Takes no more connections. Clients are waited for in `epoll` from now on, another one than so far.
     pub fn stop_accepting(&mut self, epoll: &Epoll) {
         self.server.stop_accepting(epoll);
     }
@@ -82,5 +82,10 @@ impl Admin {
     /// Connections that are open.
     pub fn clients(&self) -> usize {
         self.server.clients()
+    }
+
+    /// Of those, the ones that wait for an answer, or are about to ask: not those kept between two requests.
+    pub fn clients_to_answer(&self) -> usize {
+        self.server.clients_to_answer()
     }
 }

@@ -95,6 +95,12 @@ impl Server {
         self.slots.iter().filter(|slot| slot.client.is_some()).count()
     }
 
+    /// Connections but those that are kept between two requests.
+    pub fn clients_to_answer(&self) -> usize {
+        let clients = self.slots.iter().filter_map(|slot| slot.client.as_ref());
+        clients.filter(|(client, _)| !client.is_idle()).count()
+    }
+
     /// Takes waiting connections: the answer to an event of [`Source::AdminListener`].
     pub fn accept(&mut self, epoll: &Epoll, now: Instant) {
         for _ in 0..ACCEPTS_PER_TURN {
@@ -112,11 +118,18 @@ impl Server {
         }
     }
 
-    /// Takes no more connections: those that wait are left to whoever else holds the listener.
+    /// Takes no more connections: those that wait are left to whoever else holds the listener. Clients are waited for in
+    /// `epoll` from now on, another one than so far.
     pub fn stop_accepting(&mut self, epoll: &Epoll) {
         self.paused_until = None;
-        // It fails for one that is not registered, which is what is wanted.
-        let _ = epoll.delete(&self.listener);
+        for (number, slot) in (0..CLIENTS_MAX).zip(&mut self.slots) {
+            let token = client_token(Ticket {
+                slot: number,
+                generation: slot.generation,
+            });
+            slot.client
+                .take_if(|(client, interest)| epoll.add(&client.stream, token, *interest).is_err());
+        }
     }
 
     /// Serves a connection: the answer to an event of [`Source::AdminClient`]. An event for a

@@ -333,6 +333,30 @@ fn an_idle_connection_is_closed_after_its_time_and_not_before() {
     assert_eq!(host.admin.deadline(), None);
 }
 
+/// Prometheus keeps its connection: every stop once waited for it.
+#[test]
+fn the_end_waits_for_requests_and_not_for_connections_that_are_kept() {
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut host = Host::new();
+    let (mut kept, mut begun, new) = (host.connect(), host.connect(), host.connect());
+    kept.write_all(REQUEST).unwrap();
+    assert!(host.read(&mut kept).0.ends_with("ok\n"));
+    begun.write_all(&REQUEST[..9]).unwrap();
+    host.settle();
+    assert_eq!((host.admin.clients(), host.admin.clients_to_answer()), (3, 2));
+
+    host.epoll = Epoll::new().unwrap();
+    host.admin.stop_accepting(&host.epoll);
+    begun.write_all(&REQUEST[9..]).unwrap();
+    assert!(host.read(&mut begun).0.ends_with("ok\n"));
+    drop(new);
+    host.settle();
+    assert_eq!((host.admin.clients(), host.admin.clients_to_answer()), (2, 0));
+    let mut late = host.connect();
+    late.write_all(REQUEST).unwrap();
+    assert_eq!(host.read(&mut late), (String::new(), false));
+}
+
 #[test]
 fn an_answer_larger_than_the_socket_buffers_arrives_whole() {
     let mut host = Host::new();

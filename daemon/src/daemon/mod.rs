@@ -190,27 +190,32 @@ impl Daemon {
         let Some(admin) = &mut self.admin else {
             return Ok(());
         };
-        admin.stop_accepting(&self.epoll);
+        // In the loop's own, what nobody serves any more would end each wait at once. Without a descriptor for another,
+        // the end goes on: rows are to be delivered yet.
+        let Ok(mut epoll) = Epoll::new() else {
+            return Ok(());
+        };
+        epoll
+            .add(&self.signals, Token::only(Source::Signals), Interest::READ)
+            .map_err(Fatal::system("epoll"))?;
+        admin.stop_accepting(&epoll);
         let end = Instant::now() + LAST_ANSWERS_MAX;
-        while admin.clients() > 0 {
-            let now = Instant::now();
-            if now >= end {
-                break;
-            }
-            let events = self
-                .epoll
-                .wait(Some(end - now))
-                .map_err(Fatal::system("epoll_wait"))?;
+        // At first, what has come already: a connection that was kept may have a new request.
+        let mut wait = Duration::ZERO;
+        loop {
+            let events = epoll.wait(Some(wait)).map_err(Fatal::system("epoll_wait"))?;
             for event in events {
                 match event.token.source {
-                    Source::AdminClient => admin.ready(&self.epoll, &event, Instant::now(), &mut self.core),
+                    Source::AdminClient => admin.ready(&epoll, &event, Instant::now(), &mut self.core),
                     // A second one ends at once.
-                    Source::Signals => return Ok(()),
-                    _ => {}
+                    _ => return Ok(()),
                 }
             }
+            wait = end.saturating_duration_since(Instant::now());
+            if wait.is_zero() || admin.clients_to_answer() == 0 {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Sets the timer to the earliest deadline; returns how long the wait may take, which is not at
