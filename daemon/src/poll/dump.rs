@@ -50,6 +50,11 @@ pub struct Dump {
     attempt: u32,
     /// Something was missed since the request went out: repeat.
     missed: bool,
+    /// Something was missed of IPv4 at each try.
+    missed_for_good: bool,
+    /// The error with which both families at once were refused. That is a fact of the kernel only when a dump of one family
+    /// works: where tcp_diag is not loaded yet, both kinds fail.
+    refusal: Option<i32>,
     /// The dump ended, and nothing was missed.
     pub complete: bool,
 }
@@ -68,6 +73,8 @@ impl Dump {
             sent: false,
             attempt: 1,
             missed: false,
+            missed_for_good: false,
+            refusal: None,
             complete: false,
         }
     }
@@ -192,22 +199,31 @@ impl Dump {
 
     /// The kernel says that the dump is over.
     fn ended(&mut self, scratch: &mut Scratch) -> Step {
-        if self.missed {
-            return self.repeat(scratch);
+        if let Some(errno) = self.refusal.take() {
+            log::warn!(
+                "the kernel refuses a dump of both address families at once ({}); two dumps a namespace from now on",
+                io::Error::from_raw_os_error(errno)
+            );
+            scratch.both_refused = true;
         }
-        match self.request {
-            Request::Family(AF_INET) => {
-                self.request = Request::Family(AF_INET6);
-                self.sent = false;
-                // Tries are counted for each family.
-                self.attempt = 1;
-                Step::More
-            }
-            Request::Both | Request::Family(_) => {
-                self.complete = true;
-                Step::Done
-            }
+        match self.missed {
+            true => self.repeat(scratch),
+            false => self.go_on(true),
         }
+    }
+
+    /// To the other family, if it was not asked for yet.
+    fn go_on(&mut self, complete: bool) -> Step {
+        if self.request == Request::Family(AF_INET) {
+            self.missed_for_good = !complete;
+            self.request = Request::Family(AF_INET6);
+            self.sent = false;
+            // Tries are counted for each family.
+            self.attempt = 1;
+            return Step::More;
+        }
+        self.complete = complete && !self.missed_for_good;
+        Step::Done
     }
 
     fn failed(&mut self, errno: i32, scratch: &mut Scratch) -> Step {
@@ -216,11 +232,7 @@ impl Dump {
             libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT
         );
         if self.request == Request::Both && refused && scratch.seen.cookies.is_empty() {
-            log::warn!(
-                "the kernel refuses a dump of both address families at once ({}); two dumps a namespace from now on",
-                io::Error::from_raw_os_error(errno)
-            );
-            scratch.both_refused = true;
+            self.refusal = Some(errno);
             self.request = Request::Family(AF_INET);
             self.sent = false;
             return Step::More;
@@ -241,7 +253,7 @@ impl Dump {
     /// Makes the dump again, without a second row for what was read already.
     fn repeat(&mut self, scratch: &mut Scratch) -> Step {
         if self.attempt == DUMP_ATTEMPTS_MAX {
-            return Step::Done;
+            return self.go_on(false);
         }
         self.attempt += 1;
         self.sent = false;

@@ -36,6 +36,14 @@ fn one(answers: impl IntoIterator<Item = Vec<Meets>>) -> Outcome {
     poll(vec![Namespace::answers(answers)], States::ALL)
 }
 
+/// What a namespace was asked for: the type and family of each request.
+fn requests(outcome: &Outcome, place: usize) -> Vec<(u16, u8)> {
+    match &outcome.world.places[place] {
+        Place::Namespace(namespace) => namespace.requests.clone(),
+        Place::Skipped => Vec::new(),
+    }
+}
+
 /// Asserts which events were counted; all others were not.
 #[track_caller]
 fn assert_counted(outcome: &Outcome, dumps: u64, expected: ReadCounters) {
@@ -266,17 +274,63 @@ fn where_both_families_are_refused_two_dumps_are_made_from_then_on() {
             (vec![1, 2, 3], vec![1, 2])
         );
         assert_counted(&outcome, 5, NONE);
-        let requests = |place: usize| match &outcome.world.places[place] {
-            Place::Namespace(namespace) => namespace.requests.clone(),
-            Place::Skipped => Vec::new(),
-        };
         let families = [(SOCK_DIAG_BY_FAMILY, AF_INET), (SOCK_DIAG_BY_FAMILY, AF_INET6)];
         assert_eq!(
-            requests(0),
+            requests(&outcome, 0),
             [&[(TCPDIAG_GETSOCK, AF_INET)], &families[..]].concat()
         );
-        assert_eq!(requests(1), families);
+        assert_eq!(requests(&outcome, 1), families);
     }
+}
+
+/// tcp_diag is a module, and not loaded until the first of all dumps asks for it.
+#[test]
+fn where_one_family_is_refused_too_both_are_asked_for_again() {
+    let outcome = poll(
+        vec![
+            Namespace::answers([
+                vec![Datagram(vec![refused(ENOENT)])],
+                vec![Datagram(vec![refused(ENOENT)])],
+            ]),
+            Namespace::answers([vec![all([1, 2])]]),
+        ],
+        States::ALL,
+    );
+    assert_eq!((outcome.cookies(0), outcome.cookies(1)), (vec![], vec![1, 2]));
+    assert_eq!(requests(&outcome, 1), [(TCPDIAG_GETSOCK, AF_INET)]);
+    assert_counted(
+        &outcome,
+        3,
+        ReadCounters {
+            failed: 1,
+            incomplete: 1,
+            ..NONE
+        },
+    );
+}
+
+#[test]
+fn one_of_two_dumps_that_stays_incomplete_does_not_keep_the_other_away() {
+    let round = |cookie| vec![Datagram(vec![interrupted(socket(cookie)), interrupted(done(0))])];
+    let outcome = one([
+        vec![Datagram(vec![refused(EINVAL)])],
+        round(1),
+        round(2),
+        round(3),
+        vec![all([4, 5])],
+    ]);
+    assert_eq!(outcome.cookies(0), [1, 2, 3, 4, 5]);
+    let (interrupted, repeated, incomplete) = (3, 2, 1);
+    assert_counted(
+        &outcome,
+        5,
+        ReadCounters {
+            interrupted,
+            repeated,
+            incomplete,
+            ..NONE
+        },
+    );
 }
 
 #[test]
