@@ -5,10 +5,15 @@ use crate::config::LogFormat;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::{
     collections::HashMap,
-    io::Write,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +27,10 @@ struct Logger {
     is_json: AtomicBool,
     /// Whether stderr is the journal: systemd says so in the environment.
     is_journal: bool,
+    /// Where stderr is a pipe: it, opened so that writes do not block.
+    pipe: Option<File>,
+    /// Lines that the pipe did not take, and that no line tells of yet.
+    lost: AtomicU64,
     sites: Mutex<HashMap<(&'static str, u32), Site>>,
 }
 
@@ -38,12 +47,26 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| Logger {
         is_json: AtomicBool::default(),
         is_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
+        pipe: open_pipe(),
+        lost: AtomicU64::default(),
         sites: Mutex::default(),
     });
     logger.is_json.store(format == LogFormat::Json, Ordering::Relaxed);
     // Fails when there is a logger already, which then is this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
+}
+
+/// A reader of stderr that stops, as a container runtime may, is not to stop the polls. The description behind stderr is
+/// shared with whoever started the daemon, so the pipe is opened again for O_NONBLOCK.
+fn open_pipe() -> Option<File> {
+    let shared = File::from(io::stderr().as_fd().try_clone_to_owned().ok()?);
+    if !shared.metadata().ok()?.file_type().is_fifo() {
+        return None;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(nix::libc::O_NONBLOCK);
+    options.open("/proc/self/fd/2").ok()
 }
 
 /// The priority of syslog(3), as sd-daemon(3) wants it before a line.
@@ -95,6 +118,26 @@ impl Logger {
             false => format!("xtcp2: {}: {}\n", name(level), message.replace('\n', " ")),
         }
     }
+
+    /// Writes a line, after one that tells of those lost before it.
+    fn write(&self, line: &str, unix_time: Duration) {
+        let Some(pipe) = &self.pipe else {
+            // There is nowhere left to report that stderr is gone.
+            let _ = io::stderr().write_all(line.as_bytes());
+            return;
+        };
+        // Up to 4 KiB (PIPE_BUF), more than a line has, a pipe takes all or nothing.
+        let mut lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let message = format!("{lost} lines of the log were lost: nobody read them");
+            let told = self.line(Level::Warn, &message, unix_time);
+            if (&*pipe).write(told.as_bytes()).is_ok() {
+                lost = 0;
+            }
+        }
+        lost += u64::from((&*pipe).write(line.as_bytes()).is_err());
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+    }
 }
 
 impl Log for Logger {
@@ -118,8 +161,7 @@ impl Log for Logger {
         }
         let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = self.line(record.level(), &message, unix_time);
-        // There is nowhere left to report that stderr is gone.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        self.write(&line, unix_time);
     }
 
     fn flush(&self) {}
@@ -133,6 +175,8 @@ mod tests {
         Logger {
             is_json: AtomicBool::new(format == LogFormat::Json),
             is_journal,
+            pipe: None,
+            lost: AtomicU64::default(),
             sites: Mutex::default(),
         }
     }

@@ -9,7 +9,10 @@ use common::{
     program::{Program, command, wait_for},
     rows, sandbox,
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
@@ -387,6 +390,37 @@ fn descriptors_do_not_grow_and_no_namespace_is_held_between_polls() {
             drop(sockets);
         },
     );
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_no_poll() {
+    sandbox::run("a_log_that_nobody_reads_stops_no_poll", || {
+        let (folder, sockets) = (sandbox::folder(), Sockets::open(1));
+        let (mut pipe, rows) = (fifo(&folder.path().join("log")), folder.path().join("rows"));
+        // Full, as a container runtime that hangs leaves it.
+        pipe.write_all(&[b'.'; 4095]).unwrap();
+        pipe.write_all(b"\n").unwrap();
+        let arguments = [to_file(&rows), vec!["-frequency".into(), "10ms".into()]].concat();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut child = command(&arguments)
+            .stderr(pipe.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        wait_for("ten polls", || {
+            (rows.exists() && rows_so_far(&rows) >= 30).then_some(())
+        });
+        let mut lines = BufReader::new(pipe).lines().map(Result::unwrap);
+        assert!(lines.next().unwrap().starts_with("..."));
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        let line = lines.next().unwrap();
+        assert!(
+            line.starts_with("xtcp2: warning: ") && line.contains(" lines of the log were lost"),
+            "{line}"
+        );
+        assert!(lines.any(|line| line.contains("SIGTERM: ending")));
+        assert!(child.wait().unwrap().success());
+        drop(sockets);
+    });
 }
 
 #[test]
