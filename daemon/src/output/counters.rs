@@ -42,7 +42,7 @@ pub enum DropReason {
     Rejected = 4,
     /// Its record in the spool is not what was written.
     Damaged = 5,
-    /// The disk does not give its record in the spool back. It stays there: another start may have it.
+    /// The disk failed to read its record in the spool, again and again (docs/spool.md says how often).
     Unreadable = 6,
 }
 

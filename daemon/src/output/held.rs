@@ -55,6 +55,14 @@ impl Held {
         }
     }
 
+    /// Where it lies, for one on disk.
+    pub fn kept(&self) -> Option<&Kept> {
+        match self {
+            Held::InMemory(_) => None,
+            Held::OnDisk { kept, .. } => Some(kept),
+        }
+    }
+
     /// Where it is to be read from, if it is not in memory.
     pub fn unloaded(&self) -> Option<&Kept> {
         match self {

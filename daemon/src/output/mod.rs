@@ -199,6 +199,8 @@ enum Kind {
 pub struct Output {
     queue: Queue,
     kind: Kind,
+    /// When the disk is asked again for a message that it failed to read.
+    read_at: Option<Instant>,
 }
 
 impl Output {
@@ -242,7 +244,11 @@ impl Output {
     ) -> Result<Output, OpenError> {
         let kind =
             open_kind(destination, &options, epoll, &mut queue).map_err(|error| error.of(destination))?;
-        let mut output = Output { queue, kind };
+        let mut output = Output {
+            queue,
+            kind,
+            read_at: None,
+        };
         output.begin(epoll, now);
         Ok(output)
     }
@@ -300,6 +306,13 @@ impl Output {
                 }
             }
         }
+        self.pace_reads(now);
+    }
+
+    /// To be called where messages may have been read: a failure begins a pause.
+    fn pace_reads(&mut self, now: Instant) {
+        let pause = self.queue.read_pause();
+        self.read_at = pause.map(|pause| self.read_at.unwrap_or(now + pause));
     }
 
     /// Closes connections and syncs a file; what waits, waits on.
@@ -326,6 +339,13 @@ impl Output {
         let too_large: Vec<Message> = too_large;
         too_large.iter().for_each(|message| queue.never_fits(message));
         queue.push(fitting);
+        self.send(epoll, now);
+        self.pace_reads(now);
+    }
+
+    /// Messages may be there that can be sent at once.
+    fn send(&mut self, epoll: &Epoll, now: Instant) {
+        let queue = &mut self.queue;
         match &mut self.kind {
             Kind::Null => {
                 while !queue.is_empty() {
@@ -352,6 +372,7 @@ impl Output {
             Kind::Http(http) => http.ready(event, queue, epoll, now),
             Kind::Kafka(kafka) => kafka.ready(event, queue, epoll, now),
         }
+        self.pace_reads(now);
     }
 
     /// Does what is due at `now`; before [`Output::deadline`], nothing is.
@@ -366,11 +387,16 @@ impl Output {
             Kind::Http(http) => http.tick(queue, epoll, now),
             Kind::Kafka(kafka) => kafka.tick(queue, epoll, now),
         }
+        if self.read_at.take_if(|at| *at <= now).is_some() {
+            self.queue.read_again();
+            self.send(epoll, now);
+        }
+        self.pace_reads(now);
     }
 
     /// When [`Output::tick`] is to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.kind {
+        let of_kind = match &self.kind {
             Kind::Null => None,
             Kind::Stdio(stdio) => stdio.deadline(),
             Kind::File(file) => file.deadline(),
@@ -378,7 +404,8 @@ impl Output {
             Kind::Stream(stream) => stream.deadline(),
             Kind::Http(http) => http.deadline(),
             Kind::Kafka(kafka) => kafka.deadline(),
-        }
+        };
+        [of_kind, self.read_at].into_iter().flatten().min()
     }
 
     /// SIGHUP: a file is opened again at its path; connections are made anew, names looked up anew.
@@ -393,6 +420,7 @@ impl Output {
             Kind::Http(http) => http.reopen(queue, epoll, now),
             Kind::Kafka(kafka) => kafka.reopen(queue, epoll, now),
         }
+        self.pace_reads(now);
     }
 
     /// Takes messages that the end of the daemon leaves no time to send: into the spool, or else they are

@@ -6,14 +6,17 @@
 //! With a spool, a message is on disk before it is here, and only a few are in memory too: those that
 //! are sent next. While the disk refuses, messages are in memory alone, as without a spool.
 //!
+//! A disk that fails to read is asked again after a while, and until then nothing behind that message is
+//! read: order is kept. `FAILED_READS_MAX` says when such a message is given up.
+//!
 //! The bounds are in bytes. Past them, the OLDEST message goes whose transmission has not begun: fresh
 //! rows are worth more than old ones, and a message that is half out on a stream must be finished,
 //! or its reader could not find the start of the next. A message that could never fit goes at once,
 //! alone, instead of emptying the queue in vain.
 
-use super::{Counters, DropReason, Identity, Message, Tally, held::Held};
+use super::{Backoff, Counters, DropReason, Identity, Message, Tally, held::Held};
 use crate::spool::{Disk, Kept, ReadError, RealDisk, Spool};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A message of the queue, for as long as it is there. Tickets grow in the order of the messages.
 pub type Ticket = usize;
@@ -22,12 +25,28 @@ pub type Ticket = usize;
 /// sent at once.
 const CACHED_BYTES_MAX: usize = 4 << 20;
 
+/// So many reads in a row fail, over about three minutes, before messages are given up that the disk fails
+/// to read: far longer than another path to a disk, or memory for an open file, takes to be there. Even then
+/// only where waiting on helps nobody: another message is read, so it is this one that is bad; or the disk
+/// takes none either, and fresh rows in memory would never get their turn.
+const FAILED_READS_MAX: u32 = 16;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Its transmission has not begun, or was broken off.
     Waiting,
     /// Handed to the transport, and nothing heard of it yet: it may not be dropped for room.
     Begun,
+}
+
+/// Whether a message can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loaded {
+    Yes,
+    /// The disk fails to read it; it waits.
+    NotNow,
+    /// It was given up.
+    Never,
 }
 
 #[derive(Debug)]
@@ -53,6 +72,11 @@ pub struct Queue<D: Disk = RealDisk> {
     /// The largest message so far: what must still fit for the queue not to be full.
     largest_bytes: usize,
     spool: Option<Spool<D>>,
+    /// The disk failed to read: nothing is read until [`Queue::read_again`], after so long.
+    read_pause: Option<Duration>,
+    read_backoff: Backoff,
+    /// In a row.
+    failed_reads: u32,
     /// What became of messages so far.
     pub counters: Counters,
     /// What the last failed connection said.
@@ -73,6 +97,10 @@ impl<D: Disk> Queue<D> {
             cached_bytes: 0,
             largest_bytes: 0,
             spool: None,
+            read_pause: None,
+            // No fleet shares the disk: any jitter will do.
+            read_backoff: Backoff::new(1),
+            failed_reads: 0,
             counters: Counters::default(),
             last_error: None,
         }
@@ -257,11 +285,26 @@ impl<D: Disk> Queue<D> {
     pub fn next_waiting(&mut self) -> Option<(Ticket, &Message)> {
         loop {
             let ticket = self.oldest_waiting()?;
-            if self.load(ticket) {
-                let message = self.entries.get(&ticket)?.held.message()?;
-                return Some((ticket, message));
+            match self.load(ticket) {
+                Loaded::Yes => {
+                    let message = self.entries.get(&ticket)?.held.message()?;
+                    return Some((ticket, message));
+                }
+                Loaded::NotNow => return None,
+                Loaded::Never => {}
             }
         }
+    }
+
+    /// How long after a failure the disk is to be asked again.
+    pub fn read_pause(&self) -> Option<Duration> {
+        self.read_pause
+    }
+
+    /// The pause is over.
+    pub fn read_again(&mut self) {
+        self.read_pause = None;
+        self.load_front();
     }
 
     fn oldest_waiting(&mut self) -> Option<Ticket> {
@@ -294,37 +337,72 @@ impl<D: Disk> Queue<D> {
     /// Sees to it that the front message can be looked at.
     fn load_front(&mut self) {
         while let Some((&ticket, entry)) = self.entries.first_key_value() {
-            if entry.state == State::Begun || self.load(ticket) {
+            if entry.state == State::Begun || self.load(ticket) != Loaded::Never {
                 return;
             }
         }
     }
 
-    /// Reads a message from the disk if need be. One that cannot be read is dropped: `false`.
-    fn load(&mut self, ticket: Ticket) -> bool {
+    /// Reads a message from the disk if need be.
+    fn load(&mut self, ticket: Ticket) -> Loaded {
         let (Some(entry), Some(spool)) = (self.entries.get_mut(&ticket), &mut self.spool) else {
-            return true;
+            return Loaded::Yes;
         };
         let Some(kept) = entry.held.unloaded() else {
-            return true;
+            return Loaded::Yes;
         };
+        if self.read_pause.is_some() {
+            return Loaded::NotNow;
+        }
         match spool.read(kept) {
             Ok(message) => {
                 self.cached_bytes += message.bytes.len();
                 entry.held.load(message);
-                true
+                if std::mem::take(&mut self.failed_reads) > 0 {
+                    log::info!("spool: messages are read again");
+                    self.read_backoff.reset();
+                }
+                Loaded::Yes
             }
             Err(ReadError::Corrupt) => {
                 self.dropped_without_loading(ticket, DropReason::Damaged);
-                false
+                Loaded::Never
             }
-            // It stays on the disk: another start may be able to read it.
             Err(ReadError::Io(error)) => {
-                log::error!("spool: a message that cannot be read is passed over: {error}");
-                self.dropped_without_loading(ticket, DropReason::Unreadable);
-                false
+                self.failed_reads = self.failed_reads.saturating_add(1);
+                if self.failed_reads >= FAILED_READS_MAX && self.waiting_is_in_vain(ticket) {
+                    log::error!("spool: a message that cannot be read is given up: {error}");
+                    self.dropped_without_loading(ticket, DropReason::Unreadable);
+                    return Loaded::Never;
+                }
+                let pause = self.read_backoff.next_wait();
+                if self.failed_reads == 1 {
+                    log::error!("spool: a message cannot be read: {error}; next try in {pause:?}");
+                }
+                self.read_pause = Some(pause);
+                Loaded::NotNow
             }
         }
+    }
+
+    /// Whether it is no use to wait on for a message that the disk fails to read.
+    fn waiting_is_in_vain(&mut self, ticket: Ticket) -> bool {
+        let Some(spool) = &mut self.spool else {
+            return false;
+        };
+        if spool.is_degraded() {
+            return true;
+        }
+        let mut on_disk = self
+            .entries
+            .range(ticket..)
+            .filter_map(|(_, entry)| entry.held.kept());
+        let Some(segment) = on_disk.next().map(|kept| kept.position.segment()) else {
+            return false;
+        };
+        // Its own segment may be bad as a whole.
+        let mut elsewhere = on_disk.filter(|kept| kept.position.segment() != segment);
+        elsewhere.next().is_some_and(|kept| spool.is_readable(kept))
     }
 
     /// The message was handed to the transport, which has a copy.
@@ -385,7 +463,6 @@ impl<D: Disk> Queue<D> {
         let Some(spool) = &mut self.spool else { return };
         match held {
             Held::InMemory(message) => spool.note_dropped(&message),
-            Held::OnDisk { .. } if reason == DropReason::Unreadable => {}
             Held::OnDisk { kept, .. } => spool.give_up(kept),
         }
     }

@@ -120,6 +120,11 @@ impl Position {
         segment: 0,
         offset: 0,
     };
+
+    /// Number of the segment.
+    pub fn segment(self) -> u32 {
+        self.segment
+    }
 }
 
 /// A message that the spool keeps. There is one of it, and it is handed back when the message leaves: no
@@ -267,6 +272,14 @@ impl<D: Disk> Spool<D> {
             rows: header.rows,
             bytes: record,
         })
+    }
+
+    /// Whether the disk gives anything of the record, right or wrong.
+    pub fn is_readable(&mut self, kept: &Kept) -> bool {
+        let Position { segment, offset } = kept.position;
+        let mut header = [0; RECORD_HEADER_BYTES];
+        self.with_file(segment, |disk, file| disk.read_at(file, &mut header, offset))
+            .is_ok()
     }
 
     /// The message was delivered and leaves. Not synced: if a power cut takes this, the message is sent

@@ -333,11 +333,13 @@ impl Machine {
             0 => 0,
             _ => random.below(per_mille_max),
         };
+        let writes = some(300);
         self.disk.disk.faults.set(Faults {
-            writes: some(300),
+            writes,
             syncs: some(300),
             others: some(300),
-            reads: 0,
+            // A disk that fails to write may fail to read.
+            reads: writes,
         });
         let used = self.disk.disk.used();
         let room = usize::try_from(random.below(20_000)).unwrap();

@@ -18,6 +18,8 @@ pub struct Outlet {
     pub receiver: Receiver,
     kernel: Rc<RefCell<Kernel>>,
     disk: MortalDisk,
+    /// When the disk is asked again for a message that it failed to read.
+    read_at: Option<Duration>,
     /// As in epoll, a socket that is closed is watched no longer.
     watched: Weak<Handle>,
     /// What was offered since that was taken last.
@@ -36,6 +38,7 @@ impl Outlet {
             receiver,
             kernel: Rc::clone(kernel),
             disk: disk.clone(),
+            read_at: None,
             watched: Weak::new(),
             offered: Vec::new(),
         }
@@ -51,17 +54,23 @@ impl Outlet {
         inbox.ready_at()
     }
 
-    /// When the receiver has its turn; not while there is nothing to do.
+    /// When the receiver has its turn, or the disk is read again; not while there is nothing to do.
     pub fn turn_at(&self) -> Option<Duration> {
-        (!self.queue.is_empty()).then(|| self.receiver.deadline())
+        let turn_at = (!self.queue.is_empty()).then(|| self.receiver.deadline());
+        [turn_at, self.read_at].into_iter().flatten().min()
     }
 
     /// The receiver's turn, if it has come. A process that is dead sends nothing.
     pub fn turn(&mut self) {
         let now = self.kernel.borrow().elapsed();
         if !self.disk.is_dead() && self.turn_at().is_some_and(|at| at <= now) {
+            if self.read_at.take_if(|at| *at <= now).is_some() {
+                self.queue.read_again();
+            }
             self.receiver.turn(&mut self.queue, now);
         }
+        let pause = self.queue.read_pause();
+        self.read_at = pause.map(|pause| self.read_at.unwrap_or(now + pause));
     }
 
     /// Whether a bug that is planted shows now.

@@ -12,7 +12,8 @@ fn drive(fd: impl AsFd, options: Options) -> Driver {
     let mut queue = Queue::new(options.queue_bytes_max);
     let stdio = Stdio::open("stdout", fd.as_fd(), &options, &epoll, &mut queue).unwrap();
     let kind = Kind::Stdio(stdio);
-    Driver::new(epoll, Output { queue, kind })
+    let read_at = None;
+    Driver::new(epoll, Output { queue, kind, read_at })
 }
 
 #[test]

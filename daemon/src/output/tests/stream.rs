@@ -226,3 +226,40 @@ fn a_look_up_that_hangs_is_killed_in_time() {
     let retry = driver.output.deadline().unwrap();
     assert!(retry > due && retry < due + Duration::from_secs(1));
 }
+
+/// A folder in place of the segment: it cannot be opened for reading and writing, and it is there.
+#[test]
+fn a_spool_that_cannot_be_read_for_a_moment_is_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = crate::spool::Options {
+        dir: dir.path().to_owned(),
+        bytes_max: 1 << 20,
+        format: "test".to_owned(),
+    };
+    let (mut spool, _) = Spool::open(&options).unwrap();
+    spool.append_all(&[message(0, 5), message(1, 5)]).unwrap();
+    drop(spool);
+    let opened = Spool::open(&options).unwrap();
+    let (segment, aside) = (dir.path().join("0000000001.spool"), dir.path().join("aside"));
+    std::fs::rename(&segment, &aside).unwrap();
+    std::fs::create_dir(&segment).unwrap();
+    let (listener, destination) = listen();
+    let destination = Destination::from_str(&destination).unwrap();
+    let epoll = Epoll::new().unwrap();
+    let now = Instant::now();
+    let output = Output::open_with_spool(&destination, Options::default(), opened, &epoll, now).unwrap();
+    let mut driver = Driver::new(epoll, output);
+    driver.offered = driver.counters().recovered;
+    driver.run_until("connected", |output| output.counters().connected);
+    let stream = accept(&listener);
+    assert!(driver.output.deadline().is_some());
+    driver.assert_quiet();
+    std::fs::remove_dir(&segment).unwrap();
+    std::fs::rename(&aside, &segment).unwrap();
+    driver.run_until_idle();
+    let mut got = Vec::new();
+    drain(&stream, &mut got);
+    assert_eq!(got, b"aaaaabbbbb");
+    assert_eq!(driver.counters().dropped_total().messages, 0);
+    assert_eq!(driver.output.deadline(), None);
+}

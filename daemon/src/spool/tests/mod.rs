@@ -5,6 +5,7 @@
 mod crashes;
 mod faults;
 mod flips;
+mod outages;
 mod real;
 mod simulated_disk;
 

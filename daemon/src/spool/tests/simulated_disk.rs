@@ -8,7 +8,7 @@ use super::Random;
 use crate::spool::Disk;
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind},
     rc::Rc,
 };
@@ -61,6 +61,8 @@ pub struct SimulatedDisk {
     state: Rc<RefCell<State>>,
     random: Rc<RefCell<Random>>,
     pub faults: Rc<Cell<Faults>>,
+    /// Files that cannot be opened for now.
+    pub unopenable: Rc<RefCell<BTreeSet<String>>>,
     /// Bytes that all files may have together.
     pub space: Rc<Cell<usize>>,
     /// Syncs do nothing, to see the tests turn red.
@@ -129,6 +131,7 @@ impl SimulatedDisk {
             state: Rc::default(),
             random: Rc::new(RefCell::new(Random(seed))),
             faults: Rc::default(),
+            unopenable: Rc::default(),
             space: Rc::new(Cell::new(usize::MAX)),
             lies: false,
         }
@@ -245,6 +248,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<usize> {
+        if self.unopenable.borrow().contains(name) {
+            return Err(io::Error::from_raw_os_error(nix::libc::EIO));
+        }
         let content = self.state.borrow().names.get(name).copied();
         content.ok_or_else(|| ErrorKind::NotFound.into())
     }
