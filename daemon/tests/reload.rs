@@ -329,6 +329,40 @@ fn another_format_waits_until_the_rows_of_the_old_one_are_delivered() {
     assert_eq!(new.next().unwrap(), format!("{},", old.lines().count()));
 }
 
+/// The spool went on to write the old format's name, and the next start refused what waited.
+#[test]
+fn what_waits_in_the_spool_after_a_reload_is_of_the_new_format() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("socket");
+    let settings = |marshal: &str| {
+        let (spool, dest) = (folder.path().join("spool"), socket.display());
+        let spool = spool.display();
+        format!(
+            "frequency = \"100ms\"\nmarshal = \"{marshal}\"\nspool_dir = \"{spool}\"\ndest = \"unix:{dest}\""
+        )
+    };
+    // Nobody needs to accept: the kernel takes what is sent.
+    let receiver = UnixListener::bind(&socket).unwrap();
+    let mut daemon = Daemon::start(&settings("protobufList"));
+    daemon.wait_for_log("poll 1: ", 1);
+    daemon.configure(&settings("jsonl"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("in force now: marshal", 1);
+    drop(receiver);
+    fs::remove_file(&socket).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    daemon.end();
+    daemon.wait_for_log("stay in the spool for the next start", 1);
+
+    let receiver = UnixListener::bind(&socket).unwrap();
+    let daemon = Daemon::start(&settings("jsonl"));
+    daemon.wait_for_log("wait from earlier runs", 1);
+    let (connection, _) = receiver.accept().unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let line = BufReader::new(connection).lines().next().unwrap().unwrap();
+    assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+}
+
 /// The signal is there before the program is: held back by its mask, it comes with the loop's first
 /// wait.
 #[test]

@@ -173,6 +173,9 @@ impl Core {
         self.pipeline
             .rows
             .reconfigure(parts::rows(config, self.instance_id, &self.output)?);
+        if config.marshal != self.config.marshal {
+            self.output.set_format(config.marshal.to_string());
+        }
         self.pipeline.poll.set_options(parts::poll_options(config));
         self.schedule
             .set(config.frequency, config.poll_jitter_percent, now);

@@ -280,6 +280,11 @@ impl Output {
         self.queue.set_bytes_max(bytes_max);
     }
 
+    /// Messages of another format come from now on; those of the old one are delivered.
+    pub fn set_format(&mut self, format: String) {
+        self.queue.set_format(format);
+    }
+
     fn begin(&mut self, epoll: &Epoll, now: Instant) {
         let queue = &mut self.queue;
         match &mut self.kind {

@@ -123,6 +123,14 @@ impl<D: Disk> Queue<D> {
         self.in_memory_bytes_max = bytes_max;
     }
 
+    /// What comes is of another format; nothing waits.
+    pub fn set_format(&mut self, format: String) {
+        debug_assert!(self.is_empty(), "{:?} of the old format", self.queued);
+        if let Some(spool) = &mut self.spool {
+            spool.set_format(format);
+        }
+    }
+
     /// Takes messages; all of them with one wait for the disk.
     pub fn push(&mut self, messages: Vec<Message>) {
         let message_bytes_max = match &self.spool {

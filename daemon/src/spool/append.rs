@@ -4,7 +4,9 @@ use super::{
     Kept, Segment, Spool,
     disk::Disk,
     journal::EventKind,
-    segment::{RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, segment_header, stride},
+    segment::{
+        FORMAT_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, segment_header, stride,
+    },
     segment_name,
 };
 use crate::output::Message;
@@ -35,6 +37,18 @@ impl<D: Disk> Spool<D> {
         };
         let with_header = batch_bytes.saturating_add(SEGMENT_HEADER_BYTES as u64);
         (self.segments_bytes - reclaimable).saturating_add(with_header) <= self.segments_bytes_max()
+    }
+
+    /// Messages are of another format from now on, those that wait are delivered already. A segment begins
+    /// with its name.
+    pub fn set_format(&mut self, format: String) {
+        debug_assert!(format.len() <= FORMAT_BYTES_MAX, "{format}");
+        if format != self.format {
+            self.format_crc = crc32fast::hash(format.as_bytes());
+            self.format = format;
+            self.active = None;
+            self.discard_empty();
+        }
     }
 
     /// Takes a message: when this returns, it survives kill -9 and a power cut.

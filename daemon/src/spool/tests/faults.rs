@@ -201,3 +201,22 @@ fn what_was_given_up_in_memory_is_in_the_journal() {
     let kinds: Vec<EventKind> = journal_of(&disk).iter().map(|slot| slot.entry.kind).collect();
     assert_eq!(kinds, [EventKind::Produced, EventKind::Dropped]);
 }
+
+/// Name and checksum change together, and a start with the new one finds no other.
+#[test]
+fn another_format_begins_a_segment_and_is_the_one_that_the_next_start_wants() {
+    let disk = SimulatedDisk::new(1);
+    let (mut spool, _) = open(disk.clone());
+    let old = spool.append(&message(1, 10)).unwrap();
+    spool.acknowledge(old);
+    spool.set_format("jsonl".to_owned());
+    assert_eq!(spool.append(&message(2, 10)).unwrap().position.segment, 2);
+    spool.set_format("jsonl".to_owned());
+    assert_eq!(spool.append(&message(3, 10)).unwrap().position.segment, 2);
+    drop(spool);
+    let mut options = options(Path::new("simulated"), 1 << 20);
+    let error = Spool::recover(disk.clone(), &options).unwrap_err().to_string();
+    assert!(error.contains("2 messages wait in the format jsonl"), "{error}");
+    options.format = "jsonl".to_owned();
+    assert_eq!(Spool::recover(disk, &options).unwrap().1.len(), 2);
+}
