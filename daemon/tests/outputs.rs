@@ -373,6 +373,21 @@ fn rows_of_a_poll(arguments: &[&str]) -> Vec<serde_json::Value> {
         .collect()
 }
 
+/// A row of JSON is several times as long as on the wire: each full envelope was larger than the queue, and
+/// dropped.
+#[test]
+fn a_full_envelope_of_a_longer_format_fits_the_smallest_queue() {
+    sandbox::run(
+        "a_full_envelope_of_a_longer_format_fits_the_smallest_queue",
+        || {
+            let sockets = Sockets::open(100);
+            let rows = rows_of_a_poll(&["-envelopeFlushBytes", "16KiB", "-outputQueueBytes", "32KiB"]);
+            assert_eq!(rows.len(), 201);
+            drop(sockets);
+        },
+    );
+}
+
 #[test]
 fn states_and_deserializers_say_what_is_in_the_rows() {
     sandbox::run("states_and_deserializers_say_what_is_in_the_rows", || {

@@ -121,9 +121,7 @@ pub fn rows(config: &Config, instance_id: u64, output: &Output) -> Result<Rows, 
         tag: config.tag.clone(),
     };
     let message_bytes_max = output.message_bytes_max();
-    let envelope_bytes_max = config
-        .envelope_flush_bytes
-        .min(message_bytes_max.unwrap_or(usize::MAX));
+    let envelope_bytes_max = config.envelope_flush_bytes.min(message_bytes_max);
     let envelope = Envelope::new(config.envelope_flush_rows, envelope_bytes_max);
     let encoder = Encoder::new(identity, config.deserializers);
     Ok(Rows::new(
@@ -131,7 +129,7 @@ pub fn rows(config: &Config, instance_id: u64, output: &Output) -> Result<Rows, 
         encoder,
         envelope,
         formatter(config)?,
-        message_bytes_max,
+        Some(message_bytes_max),
     ))
 }
 

@@ -503,9 +503,10 @@ impl Output {
         self.queue.queued()
     }
 
-    /// The largest message that can be delivered, where the transport has a limit.
-    pub fn message_bytes_max(&self) -> Option<usize> {
-        self.kind.message_bytes_max()
+    /// The largest message that the transport can deliver and the queue takes beside another one.
+    pub fn message_bytes_max(&self) -> usize {
+        let of_kind = self.kind.message_bytes_max().unwrap_or(usize::MAX);
+        of_kind.min(self.queue.message_bytes_max())
     }
 
     /// What happened so far.

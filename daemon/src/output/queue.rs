@@ -69,7 +69,7 @@ pub struct Queue<D: Disk = RealDisk> {
     in_memory_bytes: usize,
     in_memory_bytes_max: usize,
     cached_bytes: usize,
-    /// The largest message so far: what must still fit for the queue not to be full.
+    /// The largest message under the present bound: what must still fit for the queue not to be full.
     largest_bytes: usize,
     spool: Option<Spool<D>>,
     /// The disk failed to read: nothing is read until [`Queue::read_again`], after so long.
@@ -121,6 +121,17 @@ impl<D: Disk> Queue<D> {
     /// Another bound of what may be in memory alone, from the next message on.
     pub fn set_bytes_max(&mut self, bytes_max: usize) {
         self.in_memory_bytes_max = bytes_max;
+        // What was larger and is gone was made for another bound.
+        let bytes = self.entries.values().map(|entry| entry.held.bytes());
+        self.largest_bytes = bytes.max().unwrap_or(0);
+    }
+
+    /// Bytes that no message should be longer than: one may be on its way while the next comes. What is on
+    /// disk may have to be in memory.
+    pub fn message_bytes_max(&self) -> usize {
+        let on_disk = self.spool.as_ref().map_or(u64::MAX, Spool::bytes_max);
+        let on_disk = usize::try_from(on_disk).unwrap_or(usize::MAX);
+        self.in_memory_bytes_max.min(on_disk) / 2
     }
 
     /// What comes is of another format; nothing waits.
@@ -277,10 +288,10 @@ impl<D: Disk> Queue<D> {
         self.spool.as_ref()
     }
 
-    /// Whether another message as large as the largest so far would push one out that a receiver who is
+    /// Whether another message as large as the largest would push one out that a receiver who is
     /// merely slow could still get. A spool takes what comes: its bound is for receivers that are away.
     pub fn is_full(&self) -> bool {
-        !self.has_room_for(self.largest_bytes)
+        !self.is_empty() && !self.has_room_for(self.largest_bytes)
     }
 
     /// Whether so many bytes push none out.
@@ -605,6 +616,22 @@ mod tests {
         push(&mut queue, message(1, 101));
         assert_eq!(sequences(&queue), [0]);
         assert_eq!(queue.counters.dropped(DropReason::TooLarge).messages, 1);
+        queue.front_delivered();
+        assert!(!queue.is_full(), "an empty queue is never full");
+    }
+
+    #[test]
+    fn a_smaller_bound_does_not_ask_for_room_that_nothing_needs_any_more() {
+        let mut queue = Queue::new(100);
+        push(&mut queue, message(0, 60));
+        push(&mut queue, message(1, 10));
+        queue.front_delivered();
+        queue.set_bytes_max(40);
+        assert!(!queue.is_full(), "10 more fit");
+        queue.front_delivered();
+        push(&mut queue, message(2, 39));
+        assert!(queue.is_full());
+        queue.set_bytes_max(30);
         queue.front_delivered();
         assert!(!queue.is_full(), "an empty queue is never full");
     }
