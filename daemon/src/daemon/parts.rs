@@ -101,9 +101,10 @@ fn tail(format: Format) -> Tail {
     match format {
         Format::ProtobufList => Tail::Frames,
         Format::Msgpack => Tail::Opaque,
-        Format::ProtoJson | Format::Jsonl | Format::Json | Format::Csv | Format::Tsv | Format::ProtoText => {
-            Tail::Lines
-        }
+        Format::ProtoJson | Format::Jsonl | Format::Json => Tail::Lines(b"{"),
+        Format::ProtoText => Tail::Lines(b"row {"),
+        // Other columns have another header.
+        Format::Csv | Format::Tsv => Tail::Lines(b""),
     }
 }
 

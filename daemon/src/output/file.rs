@@ -34,7 +34,7 @@ pub(super) struct File {
 
 impl File {
     pub fn open(path: &Path, options: &Options, queue: &mut Queue) -> io::Result<File> {
-        let file = open(path, options.tail)?;
+        let file = open(path, options.tail, &options.preamble)?;
         let preamble_due = !begins_with(&file, &options.preamble)?;
         queue.counters.connected = true;
         Ok(File {
@@ -108,7 +108,7 @@ impl File {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let file = open(&self.path, self.tail)?;
+                let file = open(&self.path, self.tail, &self.preamble)?;
                 self.preamble_due = !begins_with(&file, &self.preamble)?;
                 let file = none.insert(file);
                 queue.counters.connected = true;
@@ -165,7 +165,7 @@ fn append(file: &mut fs::File, preamble: &[u8], preamble_due: bool, message: &[u
     })
 }
 
-fn open(path: &Path, tail: tail::Tail) -> io::Result<fs::File> {
+fn open(path: &Path, tail: tail::Tail, preamble: &[u8]) -> io::Result<fs::File> {
     let mut file = OpenOptions::new()
         .read(true)
         .append(true)
@@ -176,7 +176,7 @@ fn open(path: &Path, tail: tail::Tail) -> io::Result<fs::File> {
         .open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
-        tail::repair(&mut file, path, tail)?;
+        tail::repair(&mut file, path, tail, preamble)?;
     } else if !kind.is_char_device() {
         let what = if kind.is_fifo() {
             "a FIFO"
@@ -212,7 +212,7 @@ mod tests {
     fn csv() -> Options {
         Options {
             preamble: b"header\n".to_vec(),
-            tail: tail::Tail::Lines,
+            tail: tail::Tail::Lines(b""),
             ..Options::default()
         }
     }

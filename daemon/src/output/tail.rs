@@ -19,12 +19,14 @@ const BLOCK_BYTES: u64 = 64 << 10;
 const FRAMES_MAX: u64 = 1_000_000;
 /// A varint of a length takes five bytes for 32 bits.
 const LENGTH_BYTES_MAX: u32 = 5;
+/// Of what a file should begin with, in an error: the header of csv is long.
+const SHOWN_BYTES_MAX: usize = 20;
 
 /// How whole messages are told from torn ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tail {
-    /// Each line ends with a newline.
-    Lines,
+    /// Each line ends with a newline, and the first one begins so.
+    Lines(&'static [u8]),
     /// Protobuf messages, each after its length as a varint.
     Frames,
     /// Neither: left as it is.
@@ -32,14 +34,22 @@ pub enum Tail {
     Opaque,
 }
 
-/// Cuts `file` back to its last whole line or frame.
+/// Cuts `file`, which begins with `preamble` if we made it, back to its last whole line or frame.
 ///
 /// # Errors
 /// When it is not a file of lines or frames at all: then nothing is cut.
-pub(super) fn repair(file: &mut File, path: &Path, tail: Tail) -> io::Result<()> {
+pub(super) fn repair(file: &mut File, path: &Path, tail: Tail, preamble: &[u8]) -> io::Result<()> {
     let length = file.metadata()?.len();
     let whole = match tail {
-        Tail::Lines => end_of_last_line(file, length)?,
+        Tail::Lines(first) => {
+            let whole = end_of_last_line(file, length)?;
+            if whole < length {
+                let is_torn_preamble = first.is_empty() && whole == 0;
+                check_begin(file, length, if is_torn_preamble { preamble } else { first })?;
+                check_text(file, whole, length)?;
+            }
+            whole
+        }
         Tail::Frames => end_of_last_frame(file, length, path)?,
         Tail::Opaque => length,
     };
@@ -73,6 +83,54 @@ fn end_of_last_line(file: &File, length: u64) -> io::Result<u64> {
             "lines, got none in the last {LINE_BYTES_MAX} bytes"
         ))),
     }
+}
+
+/// The beginning may be all there is, and torn.
+fn check_begin(file: &File, length: u64, begin: &[u8]) -> io::Result<()> {
+    let mut head = vec![0; begin.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
+    file.read_exact_at(&mut head, 0)?;
+    match begin.starts_with(without_zeros(&head)) {
+        true => Ok(()),
+        false => Err(not_ours(format!(
+            "lines that begins with \"{}\", got other bytes",
+            begin[..begin.len().min(SHOWN_BYTES_MAX)].escape_ascii()
+        ))),
+    }
+}
+
+/// What is to be cut off behind `whole`, and a block before it, is to be text; zeros may follow.
+fn check_text(file: &File, whole: u64, length: u64) -> io::Result<()> {
+    let mut start = whole.saturating_sub(BLOCK_BYTES);
+    let mut zeros_follow = false;
+    let mut block = Vec::new();
+    while start < length {
+        let bytes = (length - start).min(BLOCK_BYTES);
+        block.resize(usize::try_from(bytes).unwrap_or(0), 0);
+        file.read_exact_at(&mut block, start)?;
+        let text = without_zeros(&block);
+        if zeros_follow && !text.is_empty() || !is_text(text) {
+            return Err(not_ours(format!(
+                "lines, got bytes that are no text behind byte {start}"
+            )));
+        }
+        zeros_follow |= text.len() < block.len();
+        start += bytes;
+    }
+    Ok(())
+}
+
+/// Less the zeros at the end: what a crash of the machine leaves of blocks that were never written.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    &bytes[..end]
+}
+
+/// Whether it is UTF-8 without zeros; the character at either end may be torn.
+fn is_text(bytes: &[u8]) -> bool {
+    let torn = bytes.iter().take(3).take_while(|byte| *byte & 0xC0 == 0x80);
+    let bytes = &bytes[torn.count()..];
+    let is_utf8 = str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    is_utf8 && !bytes.contains(&0)
 }
 
 fn end_of_last_frame(file: &mut File, length: u64, path: &Path) -> io::Result<u64> {
@@ -143,12 +201,17 @@ mod tests {
     use super::*;
     use std::fs::OpenOptions;
 
+    /// As the formats have them: jsonl; csv, whose header any columns may have made.
+    const JSON: Tail = Tail::Lines(b"{");
+    const CSV: Tail = Tail::Lines(b"");
+    const HEADER: &[u8] = b"a,b\n";
+
     fn repaired(content: &[u8], tail: Tail) -> io::Result<Vec<u8>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows");
         std::fs::write(&path, content).unwrap();
         let mut file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
-        let result = repair(&mut file, &path, tail);
+        let result = repair(&mut file, &path, tail, if tail == CSV { HEADER } else { b"" });
         let left = std::fs::read(&path).unwrap();
         if result.is_err() {
             assert_eq!(left, content, "an error cuts nothing");
@@ -158,14 +221,52 @@ mod tests {
 
     #[test]
     fn lines_are_cut_after_the_last_newline() {
-        assert_eq!(repaired(b"a\nb\n", Tail::Lines).unwrap(), b"a\nb\n");
-        assert_eq!(repaired(b"a\nb", Tail::Lines).unwrap(), b"a\n");
-        assert_eq!(repaired(b"b", Tail::Lines).unwrap(), b"");
-        assert_eq!(repaired(b"", Tail::Lines).unwrap(), b"");
+        assert_eq!(repaired(b"{}\n{}\n", JSON).unwrap(), b"{}\n{}\n");
+        assert_eq!(repaired(b"{}\n{", JSON).unwrap(), b"{}\n");
+        assert_eq!(repaired(b"{\"a", JSON).unwrap(), b"");
+        assert_eq!(repaired(b"", JSON).unwrap(), b"");
         assert_eq!(repaired(b"a\nb", Tail::Opaque).unwrap(), b"a\nb");
-        let mut long = b"kept\n".to_vec();
-        long.extend(vec![b'x'; usize::try_from(3 * BLOCK_BYTES).unwrap()]);
-        assert_eq!(repaired(&long, Tail::Lines).unwrap(), b"kept\n");
+        assert_eq!(repaired(b"a,", CSV).unwrap(), b"", "a torn header");
+        assert_eq!(
+            repaired(b"c,d\n1,2\n3", CSV).unwrap(),
+            b"c,d\n1,2\n",
+            "other columns"
+        );
+        let kept = "{\u{fc}}\n".as_bytes();
+        for shift in 0..4 {
+            // Characters lie across the ends of blocks, and the last one is torn.
+            let mut long = [kept, &vec![b'x'; shift]].concat();
+            long.extend("\u{20ac}".repeat(70_000).as_bytes());
+            long.pop();
+            assert_eq!(repaired(&long, JSON).unwrap(), kept);
+        }
+    }
+
+    #[test]
+    fn zeros_that_a_crash_of_the_machine_left_are_cut_too() {
+        for (tail, lines) in [(JSON, &b"{}\n"[..]), (CSV, b"1,2\n")] {
+            let zeros = vec![0; 100_000];
+            assert_eq!(repaired(&[lines, b"{", &zeros].concat(), tail).unwrap(), lines);
+            assert_eq!(repaired(&zeros, tail).unwrap(), b"");
+        }
+    }
+
+    /// A mistake in --dest, by root, emptied the file.
+    #[test]
+    fn a_file_that_is_not_of_our_lines_keeps_every_byte() {
+        let elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0";
+        let mut frame = vec![8, 0x52, 6, 0x08, 0x95, 0xea, 0x8d, 0x01, 0x0a];
+        frame.extend([3, 0x52, 1, 7]);
+        let database = [&b"SQLite format 3\0"[..], &[b'\n'; 10], &[0xff; 100]].concat();
+        let binaries: [&[u8]; 4] = [elf, &[&elf[..], b"\n\xc0", elf].concat(), &frame, &database];
+        for tail in [JSON, CSV] {
+            for binary in binaries {
+                let error = repaired(binary, tail).unwrap_err().to_string();
+                assert!(error.contains("expected a file of lines"), "{error}");
+            }
+            assert!(repaired(b"a text that ends without a newline", tail).is_err());
+        }
+        assert!(repaired(b"# a text\nof lines", JSON).is_err());
     }
 
     #[test]
