@@ -38,7 +38,7 @@ pub enum DropReason {
     WriteError = 2,
     /// Still queued when the daemon ended.
     Shutdown = 3,
-    /// The receiver refused it and would refuse it again (an HTTP 4xx).
+    /// The receiver refused it and would refuse it again (HTTP 400, 413, 415, 422, 431).
     Rejected = 4,
     /// Its record in the spool is not what was written.
     Damaged = 5,

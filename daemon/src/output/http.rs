@@ -336,6 +336,10 @@ impl Http {
                 self.rejection_logged = false;
             }
             Verdict::Again => {
+                let problem = match answer.status {
+                    200..300 => format!("{problem} without X-ClickHouse-Query-Id, of another server"),
+                    _ => problem,
+                };
                 queue.retry_front();
                 let asked = answer.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
                 let wait = self.link.failed(&problem, queue).max(asked);
@@ -358,7 +362,9 @@ impl Http {
 
     fn verdict(&self, answer: &Answer) -> Verdict {
         match (answer.status, self.dialect) {
-            (200..300, _) => Verdict::Delivered,
+            (200..300, Dialect::Http) => Verdict::Delivered,
+            // Without it, success is another server's: a load balancer's, or who else has the port.
+            (200..300, Dialect::Clickhouse) if answer.is_clickhouse => Verdict::Delivered,
             (400 | 413 | 415 | 422 | 431, Dialect::Http) => Verdict::Rejected,
             (_, Dialect::Http) => Verdict::Again,
             (413, Dialect::Clickhouse) => Verdict::Rejected,

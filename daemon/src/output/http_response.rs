@@ -21,6 +21,8 @@ pub(super) struct Answer {
     pub retry_after: Option<Duration>,
     /// X-ClickHouse-Exception-Code.
     pub exception_code: Option<u32>,
+    /// X-ClickHouse-Query-Id is there, which only ClickHouse sends, with every answer to a query.
+    pub is_clickhouse: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +182,7 @@ impl Response {
             // The form with a date is ignored: it needs a clock that agrees with the receiver's.
             retry_after: seconds.map(Duration::from_secs),
             exception_code,
+            is_clickhouse: header("x-clickhouse-query-id").is_some(),
         });
         Ok(consumed)
     }
@@ -223,6 +226,7 @@ mod tests {
             keep_alive,
             retry_after: None,
             exception_code: None,
+            is_clickhouse: false,
         }
     }
 

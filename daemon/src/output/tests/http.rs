@@ -18,6 +18,7 @@ enum Act {
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const INSERTED: &str = "HTTP/1.1 200 OK\r\nX-ClickHouse-Query-Id: 6b2d\r\nContent-Length: 0\r\n\r\n";
 
 struct Request {
     head: String,
@@ -329,9 +330,9 @@ fn an_insert_carries_the_identity_as_its_token_and_again_when_it_is_repeated() {
     let (url, requests) = clickhouse(&[
         Act::Answer(no_table),
         Act::Close,
-        Act::Answer(OK),
+        Act::Answer(INSERTED),
         Act::Answer(garbage),
-        Act::Answer(OK),
+        Act::Answer(INSERTED),
     ]);
     let mut driver = Driver::open(&url, Options::default());
     for sequence in 1..=3 {
@@ -371,11 +372,28 @@ fn an_insert_carries_the_identity_as_its_token_and_again_when_it_is_repeated() {
 }
 
 #[test]
+fn success_that_is_not_clickhouse_s_delivers_nothing() {
+    let (url, requests) = clickhouse(&[Act::Answer(OK), Act::Answer(INSERTED)]);
+    let mut driver = Driver::open(&url, Options::default());
+    driver.offer(message(1, 5));
+    driver.run_until_idle();
+    assert_eq!(
+        [next(&requests).body, next(&requests).body],
+        [message(1, 5).bytes, message(1, 5).bytes]
+    );
+    assert_eq!(
+        driver.output.last_error().unwrap(),
+        "HTTP 200 without X-ClickHouse-Query-Id, of another server"
+    );
+    assert_eq!(driver.counters().delivered.messages, 1);
+}
+
+#[test]
 fn headers_of_the_operator_go_with_each_request() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("headers");
     std::fs::write(&file, "X-ClickHouse-User: xtcp\nX-ClickHouse-Key: secret\n").unwrap();
-    let (url, requests) = clickhouse(&[Act::Answer(OK), Act::Answer(OK)]);
+    let (url, requests) = clickhouse(&[Act::Answer(INSERTED), Act::Answer(INSERTED)]);
     let options = Options {
         http_headers_file: Some(file.clone()),
         ..Options::default()
