@@ -17,6 +17,13 @@ die() {
     exit 1
 }
 
+# What was measured or checked: the commit, and whether there were changes that it does not have.
+commit() {
+    local changes=''
+    git diff --quiet HEAD -- . ':!results' ':!docs' || changes=', with changes'
+    printf 'commit %s%s' "$(git rev-parse --short=12 HEAD)" "$changes"
+}
+
 # The sum of one column over summaries of cargo's test runner in a log: those of whole programs, or of others. A test that
 # runs itself again in a sandbox leaves the summary of its child there, which filtered out all the others.
 count() { # count LOG COLUMN-NAME [WHICH-SUMMARIES]
