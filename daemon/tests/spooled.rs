@@ -157,7 +157,7 @@ fn serve(listener: &TcpListener, requests: &mpsc::Sender<(String, Vec<u8>)>) {
             let mut body = vec![0; length.split("\r\n").next().unwrap().parse().unwrap()];
             stream.read_exact(&mut body).unwrap();
             requests.send((head, body)).unwrap();
-            let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            let ok = b"HTTP/1.1 200 OK\r\nX-ClickHouse-Query-Id: 1\r\nContent-Length: 0\r\n\r\n";
             stream.get_mut().write_all(ok).unwrap();
         }
     }
