@@ -32,8 +32,17 @@ start_load() { # start_load EXAMPLES-FOLDER NAMESPACES SOCKETS
     done
 }
 
-# What figures are of: kernel, processors, day.
+# What figures are of: kernel, processors, day, commit.
 machine() {
-    printf 'Linux %s, %s CPUs (%s), %s' "$(uname -r)" "$(nproc)" \
-        "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n1)" "$(date +%F)"
+    printf 'Linux %s, %s CPUs (%s), %s, %s' "$(uname -r)" "$(nproc)" \
+        "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n1)" "$(date +%F)" "$(commit)"
+}
+
+# Figures come together here, and go on record when all of them are there: a run that is broken off, or of other sizes than
+# those that documents show, leaves the record alone.
+FIGURES=target/figures
+mkdir -p $FIGURES results
+on_record() { # on_record NAME
+    mv "$FIGURES/$1" results
+    say "on record: results/$1; scripts/evidence takes it into the documents"
 }

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
 from fault_bench import (
@@ -314,6 +315,8 @@ def keep_logs(bench, name):
 def run(names, arguments):
     """The figures by name, and whether all went well. A pipeline that a fault has broken is left, not mended."""
     figures, well, bench, directory = {}, True, None, None
+    said = subprocess.run(["bash", "-c", ". scripts/environment.sh && commit"], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    commit = said.stdout.removeprefix("commit ")
     try:
         for name in names:
             start = time.monotonic()
@@ -324,7 +327,7 @@ def run(names, arguments):
                     bench.open()
                 bench.begin()
                 figures[name] = FAULTS[name](bench, arguments.full, arguments.seed)
-                figures[name]["seconds"] = round(time.monotonic() - start)
+                figures[name] |= {"seconds": round(time.monotonic() - start), "date": f"{date.today()}", "commit": commit}
                 print(line(name, figures[name]), flush=True)
                 keep_logs(bench, name)
                 bench.tidy()
