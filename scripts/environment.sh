@@ -17,10 +17,11 @@ die() {
     exit 1
 }
 
-# What was measured or checked: the commit, and whether there were changes that it does not have.
+# What was measured or checked: the commit, and whether there were changes that it does not have, but for documents and what
+# makes them.
 commit() {
     local changes=''
-    git diff --quiet HEAD -- . ':!results' ':!docs' || changes=', with changes'
+    git diff --quiet HEAD -- . ':!results' ':!*.md' ':!docs' ':!scripts/evidence*' || changes=', with changes'
     printf 'commit %s%s' "$(git rev-parse --short=12 HEAD)" "$changes"
 }
 
