@@ -4,8 +4,12 @@ import json
 import math
 
 from evidence import RESULTS, number, read, table
+from plots import beside, plot
 
 BARE = "bare loop, discards all"
+STABLE = "stable, --dest null"
+# Those of results/bench-polls.tsv that change one number alone.
+SOCKETS_EACH, NAMESPACES = 100, 200
 
 
 def cpu_ms(row):
@@ -13,9 +17,10 @@ def cpu_ms(row):
 
 
 def by_size(rows):
+    """Cases by namespaces and sockets in each."""
     sizes = {}
     for row in rows:
-        sizes.setdefault(int(row["namespaces"]), {})[row["case"]] = row
+        sizes.setdefault((int(row["namespaces"]), int(row["sockets"])), {})[row["case"]] = row
     return sizes
 
 
@@ -23,32 +28,126 @@ def polls():
     """A table for each size of results/bench-polls.tsv."""
     machine, rows = read("bench-polls.tsv")
     lines = [machine + "."]
-    head = ["means of a poll", "rows", "wall ms", "user ms", "sys ms", "ratio", "RSS MiB"]
-    for namespaces, cases in by_size(rows).items():
+    head = ["means of a poll", "rows", "wall ms", "user ms", "sys ms", "ratio", "RSS MiB", "threads"]
+    for (namespaces, sockets), cases in by_size(rows).items():
         bare = cpu_ms(cases[BARE])
         cells = [
-            [name, row["rows"], row["wall_ms"], row["user_ms"], row["system_ms"], f"{cpu_ms(row) / bare:.3f}", row["rss_mib"] or ""]
+            [name, row["rows"], row["wall_ms"], row["user_ms"], row["system_ms"], f"{cpu_ms(row) / bare:.3f}", row["rss_mib"] or "", row["threads"] or ""]
             for name, row in cases.items()
         ]
-        lines += ["", f"{namespaces} namespaces:", ""] + table(head, cells, " rrrrrr")
+        lines += ["", f"{namespaces} namespaces x {sockets:,} sockets:", ""] + table(head, cells, " rrrrrrr")
     return lines
 
 
+def axes(rows):
+    """Cases by the number of namespaces, and by that of sockets in each."""
+    sizes = sorted(by_size(rows).items())
+    namespaces = {size[0]: cases for size, cases in sizes if size[1] == SOCKETS_EACH}
+    return namespaces, {size[1]: cases for size, cases in sizes if size[0] == NAMESPACES}
+
+
+def growth(what, along):
+    """A line for each case: its cost along an axis, and the power with which it grows."""
+    counts = list(along)
+    cells = []
+    for case in along[counts[0]]:
+        costs = [(count, cpu_ms(along[count][case])) for count in counts]
+        powers = [math.log(b[1] / a[1]) / math.log(b[0] / a[0]) for a, b in zip(costs, costs[1:])]
+        cells.append([case] + [f"{cost:,.1f}" for _, cost in costs] + [", then ".join(f"{power:.2f}" for power in powers)])
+    for name, key in (("RSS MiB", "rss_mib"), ("threads", "threads")):
+        cells.append([f"{name}, {STABLE}"] + [along[count][STABLE][key] for count in counts] + [""])
+    head = ["CPU ms of a poll"] + [f"{count:,} {what}" for count in counts] + ["grows with the power"]
+    return table(head, cells, " " + "r" * len(counts) + "r")
+
+
 def scaling():
-    """How CPU and memory of a poll grow with the namespaces."""
+    """How CPU, memory and threads grow with the namespaces, and with the sockets in each."""
+    machine, rows = read("bench-polls.tsv")
+    namespaces, sockets = axes(rows)
+    lines = [machine + ".", "", f"{SOCKETS_EACH} sockets in each namespace:", ""] + growth("namespaces", namespaces)
+    return lines + ["", f"{NAMESPACES} namespaces:", ""] + growth("sockets in each", sockets)
+
+
+def poll_cost():
+    """The picture of `scaling`."""
+    _, rows = read("bench-polls.tsv")
+    namespaces, sockets = axes(rows)
+
+    def cases(along, figure):
+        return {case: [(count, figure(cases[case])) for count, cases in along.items()] for case in along[next(iter(along))]}
+
+    memory = sorted((namespaces * sockets, float(cases[STABLE]["rss_mib"])) for (namespaces, sockets), cases in by_size(rows).items())
+    return beside(
+        [
+            plot(f"{SOCKETS_EACH} sockets in each namespace", "network namespaces", "CPU ms of a poll", cases(namespaces, cpu_ms)),
+            plot(f"{NAMESPACES} namespaces", "sockets in each", "CPU ms of a poll", cases(sockets, cpu_ms)),
+            plot("Memory", "sockets in all", "RSS MiB", {STABLE: memory}),
+        ]
+    )
+
+
+def reference():
+    """The daemon beside the reference program, where that was measured: design goals, and what was reached."""
+    machine, rows = read("bench-polls.tsv")
+    cases = by_size(rows)[NAMESPACES, SOCKETS_EACH]
+    own, bare = cases[STABLE], cases[BARE]
+    # The admin server's listener is a socket as well.
+    share = 100 * float(own["rows"]) / (NAMESPACES * SOCKETS_EACH + 1)
+    cells = [
+        ["threads", "409 to 1,012: namespaces x (netlinkers + 1)", "1", own["threads"]],
+        ["resident memory", "64 to 99 MB", "16 MB", f"{own['rss_mib']} MiB"],
+        ["rows delivered of rows read", "13 %, the rest thrown away after its poll time-out", "100 %", f"{share:.0f} %"],
+        ["CPU a poll, connections stable", "1,420 to 1,780 ms", "80 ms", f"{cpu_ms(own):.0f} ms; a bare loop that only dumps and discards: {cpu_ms(bare):,.0f} ms"],
+    ]
+    return table(["", "reference", "goal here", "measured"], cells) + ["", f"Measured: {machine}."]
+
+
+def sizing():
+    """What an operator can expect of hosts of several sizes."""
     machine, rows = read("bench-polls.tsv")
     sizes = by_size(rows)
-    counts = list(sizes)
-    head = ["CPU ms of a poll"] + [f"{count} namespaces" for count in counts] + ["grows as namespaces to the power of"]
-    cells = []
-    for case in sizes[counts[0]]:
-        costs = [cpu_ms(sizes[count][case]) for count in counts]
-        pairs = list(zip(counts, costs))
-        powers = [math.log(b[1] / a[1]) / math.log(b[0] / a[0]) for a, b in zip(pairs, pairs[1:])]
-        cells.append([case] + [f"{cost:,.1f}" for cost in costs] + [", then ".join(f"{power:.2f}" for power in powers)])
-    memory = [sizes[count]["stable, --dest null"]["rss_mib"] for count in counts]
-    cells.append(["RSS MiB, stable, --dest null"] + memory + [""])
-    return [machine + ".", ""] + table(head, cells, " " + "r" * len(counts) + "r")
+    cells = [
+        [f"{namespaces} x {sockets:,}", f"{cpu_ms(cases[STABLE]):,.0f}", f"{cpu_ms(cases['all connections new, --dest null']):,.0f}", cases[STABLE]["rss_mib"]]
+        for (namespaces, sockets), cases in sorted(sizes.items())
+    ]
+    least, most = (sizes[NAMESPACES, sockets][STABLE] for sockets in (10, 1000))
+    bytes_each = (float(most["rss_mib"]) - float(least["rss_mib"])) * (1 << 20) / (NAMESPACES * 990)
+    head = ["namespaces x sockets in each", "CPU ms of a poll, connections stand", "CPU ms, all new in each poll", "memory, MiB"]
+    return table(head, cells, " rrr") + ["", f"A socket that is known takes {bytes_each:.0f} bytes. {machine}."]
+
+
+def child_tables():
+    """200 x 100 sockets in the kernel's one table, and in tables of the namespaces' own."""
+    machine, own_rows = read("bench-polls-child-tables.tsv")
+    other, rows = read("bench-polls.tsv")
+    size = (NAMESPACES, SOCKETS_EACH)
+    stock, own = by_size(rows)[size], by_size(own_rows)[size]
+    cells = [[case, f"{cpu_ms(stock[case]):.1f}", f"{cpu_ms(own[case]):.1f}", f"{cpu_ms(own[case]) / cpu_ms(stock[case]):.2f}"] for case in stock]
+    return [f"One table: {other}.", f"Own tables: {machine}.", ""] + table(["CPU ms of a poll", "one table", "4,096 entries each", "ratio"], cells, " rrr")
+
+
+def pivot(name, head):
+    """A table of a file of cases, what of each, and the figure: a line for each case."""
+    machine, rows = read(name)
+    cases = {}
+    for row in rows:
+        cases.setdefault(row["case"], {})[row["what"]] = row["figure"]
+    kinds = {}
+    for case, figures in cases.items():
+        kinds.setdefault(tuple(figures), []).append([case, *figures.values()])
+    lines = [machine + "."]
+    for whats, cells in kinds.items():
+        lines += [""] + table([head, *whats], cells, " " + "r" * len(whats))
+    return lines
+
+
+def schedule():
+    return pivot("bench-schedule.tsv", "")
+
+
+def memory():
+    machine, rows = read("bench-memory.tsv")
+    return [machine + ".", ""] + table(["output", "peak RSS, MiB"], [[row["output"], row["peak_rss_mib"]] for row in rows], " r")
 
 
 def pipeline():
@@ -72,9 +171,12 @@ def pipeline():
 
 
 def faults():
-    head = ["fault", "rows made", "stored", "missing", "admitted by the journal", "double", "messages twice in the topic"]
+    head = ["fault", "rows made", "stored", "missing", "admitted", "double", "messages twice in the topic", "when, at commit"]
     cells = [
-        [name, f"{run['produced']:,}", f"{run['stored']:,}", f"{run['missing']:,}", f"{run['admitted']:,}", run["double_after_final"], run.get("topic_doubles", "")]
+        [
+            *(name, f"{run['produced']:,}", f"{run['stored']:,}", f"{run['missing']:,}", f"{run['admitted']:,}"),
+            *(run["double_after_final"], run.get("topic_doubles", ""), f"{run['date']}, {run['commit']}"),
+        ]
         for name, run in read("faults.json").items()
     ]
     return table(head, cells, " rrrrrr")
@@ -145,12 +247,46 @@ def builds():
 def spread_walks():
     """namespaces-1000 before and after walks stayed spread over --walk-every."""
     cells = []
-    for name, file in (("before", "before/namespaces-1000.json"), ("after", "soak/namespaces-1000/result.json")):
+    for name, file in (("drifted", "changes/drifting-walks.json"), ("keep their places", "changes/spread-walks.json")):
         run = read(file)
         poll, cpu = run["figures"]["poll_ms"], run["figures"]["cpu_percent"]
         duration = " / ".join(number(poll[key]) for key in ("median", "p99", "max"))
-        cells.append([name, run["environment"]["commit"], duration, f"{cpu['median']:.1f}"])
-    return table(["walks drifted", "commit", "poll ms, median / p99 / max, the first included", "CPU %, median"], cells, "  rr")
+        judged = next(gate for gate in run["gates"] if gate["name"] == "poll_p99_ms_max")
+        verdict = f"{judged['status']}: {judged['figure']} of {judged['threshold']}"
+        cells.append([name, run["environment"]["commit"], duration, f"{cpu['median']:.1f}", verdict])
+    head = ["walks", "commit", "poll ms, median / p99 / max, the first included", "CPU %, median", "gate of the 99th percentile, after the warm-up"]
+    return table(head, cells, "  rr")
+
+
+def optimisations():
+    """Before and after, each pair of one run."""
+    cells = []
+
+    def add(change, what, unit, before, after):
+        cells.append([change, what, f"{before:,.1f} {unit}", f"{after:,.1f} {unit}", f"{before / after:,.1f}"])
+
+    _, rows = read("bench-polls.tsv")
+    for size, cases in sorted(by_size(rows).items()):
+        add(
+            "known sockets are looked up by name, and a namespace is walked only when it may have others",
+            f"a poll of {size[0]} x {size[1]:,} sockets that stand",
+            *("CPU ms", cpu_ms(cases["stable, --poll-plan walk"]), cpu_ms(cases[STABLE])),
+        )
+    benches = {name: run["mean_ns"] / 1000 for name, run in read("bench.json")["benches"].items()}
+    for change, what, before, after in (
+        (
+            "kernel bytes become protobuf where they lie, in one pass, without a structure between",
+            "an envelope of 64 rows; before: prost, from structures that are there already",
+            *("envelope of 64 rows/prost, structures to envelope", "envelope of 64 rows/kernel bytes to envelope"),
+        ),
+        (
+            "the size of an envelope is kept, not added up anew for each row",
+            "10,000 rows",
+            *("envelope accounting/recomputed/10000", "envelope accounting/accumulated/10000"),
+        ),
+    ):
+        add(change, what, "us", benches[before], benches[after])
+    return table(["change", "what was measured", "before", "after", "times"], cells, "  rrr")
 
 
 def checks():

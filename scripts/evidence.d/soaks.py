@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 from evidence import RESULTS, number, table
 
-# In this order; what is not there was not run.
+# In this order.
 SCENARIOS = [
     "namespace-churn-300",
     "namespace-churn",
@@ -110,9 +110,11 @@ def section(name, result):
 
 def summary(target=""):
     """A line for each run; its name leads to `target`, the document with the sections."""
-    head = ["scenario", "verdict", "measured", "load", "polls", "rows", "threads, most", "restarts", "RSS MiB, median / max"]
+    head = ["scenario", "verdict", "measured", "load", "polls", "rows", "threads, most", "restarts nobody ordered", "RSS MiB, median / max"]
     head += ["poll ms, median / p99 / max", "CPU %, median"]
-    return table(head, [row(name, result, target) for name, result in results().items()])
+    lines = table(head, [row(name, result, target) for name, result in results().items()])
+    missing = [name for name in SCENARIOS if name not in results()]
+    return lines + (["", f"No run on record: {', '.join(missing)}."] if missing else [])
 
 
 def sections():
