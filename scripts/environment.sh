@@ -21,6 +21,8 @@ die() {
 # makes them.
 commit() {
     local changes=''
+    # An unpacked archive has none.
+    git rev-parse --git-dir >/dev/null 2>&1 || { printf 'commit unknown'; return; }
     git diff --quiet HEAD -- . ':!results' ':!*.md' ':!docs' ':!scripts/evidence*' || changes=', with changes'
     printf 'commit %s%s' "$(git rev-parse --short=12 HEAD)" "$changes"
 }

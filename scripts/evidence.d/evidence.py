@@ -1,11 +1,19 @@
-"""What the tables have in common."""
+"""What those who put figures on record have in common, and the tables that are made of them."""
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 RESULTS = REPOSITORY / "results"
+
+
+def commit():
+    """The commit that is measured, and whether there are changes that it does not have."""
+    command = ["bash", "-c", ". scripts/environment.sh && commit"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    return said.stdout.removeprefix("commit ")
 
 
 def number(value):

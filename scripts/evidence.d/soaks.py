@@ -112,8 +112,9 @@ def summary(target=""):
     """A line for each run; its name leads to `target`, the document with the sections."""
     head = ["scenario", "verdict", "measured", "load", "polls", "rows", "threads, most", "restarts nobody ordered", "RSS MiB, median / max"]
     head += ["poll ms, median / p99 / max", "CPU %, median"]
-    lines = table(head, [row(name, result, target) for name, result in results().items()])
-    missing = [name for name in SCENARIOS if name not in results()]
+    found = results()
+    lines = table(head, [row(name, result, target) for name, result in found.items()])
+    missing = [name for name in SCENARIOS if name not in found]
     return lines + (["", f"No run on record: {', '.join(missing)}."] if missing else [])
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from datetime import date
 from pathlib import Path
 
 import fault_bench
-from fault_bench import REPOSITORY, TABLE, Bench, Kafka, wait_for
+from fault_bench import REPOSITORY, TABLE, Bench, Kafka, commit, wait_for
 
 # Connections are two sockets each.
 fault_bench.NAMESPACES, fault_bench.SOCKETS = 20, 100
@@ -132,7 +131,7 @@ class Whole(Bench):
 def main():
     figures = {
         "date": date.today().isoformat(), "kernel": platform.release(), "cpus": os.cpu_count(),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=REPOSITORY).stdout.strip(),
+        "commit": commit(),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as directory:
         bench = Whole(Path(directory), (REPOSITORY / "target" / "release").resolve())

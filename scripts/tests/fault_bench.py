@@ -16,10 +16,11 @@ from argparse import Namespace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "scripts" / "pipeline.d"))
+sys.path[:0] = [str(REPOSITORY / "scripts" / folder) for folder in ("pipeline.d", "evidence.d")]
 
 import pipeline as whole  # noqa: E402
 import processes  # noqa: E402
+from evidence import commit  # noqa: E402, F401
 from parts import TABLE, ClickHouse, Failed, Feeder, Kafka, free_port  # noqa: E402
 
 # 600 sockets and those of the machine's own namespace, read five times a second: 3,000 rows and 1 MB a

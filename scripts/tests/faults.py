@@ -27,7 +27,7 @@ from datetime import date
 from pathlib import Path
 
 from fault_bench import (
-    NAMESPACES, POLLS_PER_SECOND, REPOSITORY, SOCKETS, TABLE, Bench, ClickHouse, Failed, Feeder, Kafka, Wrong, check, free_port, processes, wait_for,
+    NAMESPACES, POLLS_PER_SECOND, REPOSITORY, SOCKETS, TABLE, Bench, ClickHouse, Failed, Feeder, Kafka, Wrong, check, commit, free_port, processes, wait_for,
 )  # fmt: skip
 
 # librdkafka holds 16 MiB, and the queue 4 MiB beside the spool; the rest is the allocator's.
@@ -315,8 +315,6 @@ def keep_logs(bench, name):
 def run(names, arguments):
     """The figures by name, and whether all went well. A pipeline that a fault has broken is left, not mended."""
     figures, well, bench, directory = {}, True, None, None
-    said = subprocess.run(["bash", "-c", ". scripts/environment.sh && commit"], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    commit = said.stdout.removeprefix("commit ")
     try:
         for name in names:
             start = time.monotonic()
@@ -327,7 +325,7 @@ def run(names, arguments):
                     bench.open()
                 bench.begin()
                 figures[name] = FAULTS[name](bench, arguments.full, arguments.seed)
-                figures[name] |= {"seconds": round(time.monotonic() - start), "date": f"{date.today()}", "commit": commit}
+                figures[name] |= {"seconds": round(time.monotonic() - start), "date": f"{date.today()}", "commit": commit()}
                 print(line(name, figures[name]), flush=True)
                 keep_logs(bench, name)
                 bench.tidy()
