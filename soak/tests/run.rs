@@ -18,7 +18,6 @@ use running::Running;
 use serde_json::Value;
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -88,12 +87,8 @@ impl Run {
         let temporary = tempfile::tempdir().unwrap();
         let program = temporary.path().join("xtcp2");
         let real = daemon();
-        fs::write(
-            &program,
-            format!("#!/bin/sh\nREAL={}\n{script}\n", real.display()),
-        )
-        .unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("#!/bin/sh\nREAL={}\n{script}\n", real.display());
+        xtcp2_soak::program::write(&program, text).unwrap();
         Some(Run::with(temporary, &program, duration))
     }
 

@@ -13,12 +13,12 @@ use super::{
 use crate::{
     clean,
     cli::{Command, Flag, Given},
+    program,
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
     fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     process, thread,
     time::{Duration, Instant},
@@ -170,8 +170,7 @@ fn hold(worker: &mut Worker, work: &Work, engine: &Engine) -> Result<(), String>
 fn import(worker: &Worker, engine: &Engine) -> Result<(), String> {
     let file = |name: &str| engine.folder.join(name).display().to_string();
     let said = |error| format!("image: {error}");
-    fs::write(file("holder"), HOLDER).map_err(said)?;
-    fs::set_permissions(file("holder"), fs::Permissions::from_mode(0o755)).map_err(said)?;
+    program::write(&engine.folder.join("holder"), HOLDER).map_err(said)?;
     let folder = engine.folder.display().to_string();
     let tar = process::Command::new("tar")
         .args([

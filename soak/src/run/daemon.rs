@@ -130,8 +130,8 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{record::What, watch::systemd::Unit};
-    use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::ExitStatus};
+    use crate::{program, record::What, watch::systemd::Unit};
+    use std::{fs, path::Path, process::ExitStatus};
 
     /// Restarts a unit by a systemctl that says `stopped` of it between stop and start. How it ended and started.
     fn restarted_by_systemd(stopped: &str) -> Vec<What> {
@@ -140,8 +140,7 @@ mod tests {
         let systemctl = path("systemctl");
         let script = "#!/bin/sh\ncd \"$(dirname \"$0\")\" || exit\ncase $1 in\nshow) cat state ;;\n\
                       stop) cp stopped state ;;\nstart | restart) cp started state ;;\nesac\n";
-        fs::write(&systemctl, script).unwrap();
-        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        program::write(&systemctl, script).unwrap();
         let runs = |pid, invocation| {
             format!(
                 "MainPID={pid}\nInvocationID={invocation}\nExecMainCode=0\nExecMainStatus=0\nResult=success\n"

@@ -2,10 +2,12 @@
 //! installed, the daemon run by its unit. The folder of the run comes back, and the exit status is the guest's.
 
 use super::folder;
-use crate::scenario::{Load, Scenario};
+use crate::{
+    program,
+    scenario::{Load, Scenario},
+};
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
@@ -99,8 +101,7 @@ impl Guest<'_> {
         let scenario = input.join(format!("{}.toml", self.name));
         fs::write(&scenario, text).map_err(failed(&scenario))?;
         let script = input.join("command");
-        fs::write(&script, command(self.name)).map_err(failed(&script))?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(failed(&script))
+        program::write(&script, command(self.name)).map_err(failed(&script))
     }
 }
 

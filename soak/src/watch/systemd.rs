@@ -232,10 +232,9 @@ fn parse(text: &str) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program;
     use std::{
-        fs,
-        os::unix::fs::PermissionsExt,
-        thread,
+        fs, thread,
         time::{Duration, Instant},
     };
 
@@ -258,17 +257,16 @@ mod tests {
 
         fn with(journalctl: &str) -> Fake {
             let folder = tempfile::tempdir().unwrap();
-            let program = |name: &str, script: &str| {
-                let program = folder.path().join(name);
-                fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-                fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-                program
+            let made = |name: &str, script: &str| {
+                let path = folder.path().join(name);
+                program::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+                path
             };
-            let systemctl = program(
+            let systemctl = made(
                 "systemctl",
                 &format!("exec cat {}/state", folder.path().display()),
             );
-            let journalctl = program("journalctl", journalctl);
+            let journalctl = made("journalctl", journalctl);
             let unit = Unit::new("xtcp2-none.service", &systemctl, &journalctl, folder.path());
             Fake { folder, unit }
         }
