@@ -29,6 +29,7 @@ pub mod replay;
 pub mod rows;
 pub mod schedule;
 pub mod schema;
+pub mod setting_error;
 pub mod spool;
 pub mod sys;
 pub mod version;

@@ -1,16 +1,13 @@
 //! The log: one line an event on stderr, in the levels of journald; the same message is not
 //! repeated a thousand times.
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, output};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileTypeExt, OpenOptionsExt},
-    },
+    os::{fd::AsFd, unix::fs::FileTypeExt},
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -57,16 +54,12 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     log::set_max_level(level);
 }
 
-/// A reader of stderr that stops, as a container runtime may, is not to stop the polls. The description behind stderr is
-/// shared with whoever started the daemon, so the pipe is opened again for O_NONBLOCK.
+/// A reader of stderr that stops, as a container runtime may, is not to stop the polls.
 fn open_pipe() -> Option<File> {
-    let shared = File::from(io::stderr().as_fd().try_clone_to_owned().ok()?);
-    if !shared.metadata().ok()?.file_type().is_fifo() {
-        return None;
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).custom_flags(nix::libc::O_NONBLOCK);
-    options.open("/proc/self/fd/2").ok()
+    let stderr = io::stderr();
+    let shared = File::from(stderr.as_fd().try_clone_to_owned().ok()?);
+    let is_pipe = shared.metadata().ok()?.file_type().is_fifo();
+    is_pipe.then(|| output::reopened(stderr.as_fd()).ok())?
 }
 
 /// The priority of syslog(3), as sd-daemon(3) wants it before a line.

@@ -36,7 +36,7 @@ pub struct Rows {
 struct Sink {
     /// `None` discards: nothing is formatted for an output that takes nothing.
     formatter: Option<Formatter>,
-    message_bytes_max: Option<usize>,
+    message_bytes_max: usize,
     instance_id: u64,
     /// Of the rows in the envelope that is open: one never spans polls.
     poll_sequence: u64,
@@ -90,7 +90,7 @@ impl Rows {
         encoder: Encoder,
         envelope: Envelope,
         formatter: Option<Formatter>,
-        message_bytes_max: Option<usize>,
+        message_bytes_max: usize,
     ) -> Rows {
         let sink = Sink {
             formatter,
@@ -184,7 +184,7 @@ mod tests {
         let formatter = || Some(Formatter::new(Format::Jsonl, &[]).unwrap());
         let mut sink = Sink {
             formatter: formatter(),
-            message_bytes_max: None,
+            message_bytes_max: usize::MAX,
             instance_id: 1,
             poll_sequence: 1,
             next_record_counter: 1,

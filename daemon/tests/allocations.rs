@@ -117,7 +117,7 @@ fn an_envelope_costs_its_message() {
         for counter in 1..=640 {
             let length = encoder.row(&message, counter, envelope.room());
             envelope.push(length, &mut |closed| {
-                formatter.messages(&closed, None, &mut |_, message| {
+                formatter.messages(&closed, usize::MAX, &mut |_, message| {
                     messages += 1;
                     bytes += message.len();
                 });

@@ -1,6 +1,6 @@
 //! Where the admin HTTP server listens.
 
-use crate::sys::socket_activation;
+use crate::{setting_error::SettingError, sys::socket_activation};
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::socket::{
@@ -18,35 +18,6 @@ use std::{
 /// Connections the kernel keeps for us between two turns of the loop.
 const BACKLOG: i32 = 128;
 
-/// Why an address cannot be listened on: one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BindError {
-    line: String,
-    is_system: bool,
-}
-
-impl BindError {
-    fn system(line: String) -> BindError {
-        BindError {
-            line,
-            is_system: true,
-        }
-    }
-
-    /// Whether the address, its name or its port is not to be had, which may change; else it is none.
-    pub fn is_system(&self) -> bool {
-        self.is_system
-    }
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line)
-    }
-}
-
-impl std::error::Error for BindError {}
-
 /// A listening TCP socket that does not block.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
@@ -58,13 +29,11 @@ impl Listener {
     /// # Errors
     /// One line that says what is wrong; when the port is taken, by which process, where that can
     /// be found out.
-    pub fn bind(host_port: &str) -> Result<Listener, BindError> {
-        let error =
-            |why: &dyn fmt::Display| BindError::system(format!("cannot listen on {host_port:?}: {why}"));
-        let (host, port) = split(host_port).map_err(|why| BindError {
-            is_system: false,
-            ..error(&why)
-        })?;
+    pub fn bind(host_port: &str) -> Result<Listener, SettingError> {
+        let place = format!("cannot listen on {host_port:?}");
+        // The address, its name or its port is not to be had, which may change.
+        let error = |why: &dyn fmt::Display| SettingError::system(why).of(&place);
+        let (host, port) = split(host_port).map_err(|why| SettingError::never(why).of(&place))?;
         let addresses = resolve(host, port).map_err(|why| error(&why))?;
         let mut failure = error(&"the name has no address");
         for address in addresses {

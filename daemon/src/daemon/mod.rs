@@ -14,6 +14,7 @@ use crate::{
     kernel::Kernel,
     namespaces::{Discovery, Home},
     pipeline::PollState,
+    setting_error::SettingError,
     version::VERSION,
 };
 use core::Core;
@@ -53,18 +54,19 @@ impl Fatal {
         }
     }
 
-    /// Why something of the configuration cannot be had: the system refuses it now, and may not at the next start, or
-    /// it can never work.
-    pub fn setting(what: impl fmt::Display, is_system: bool) -> Fatal {
-        Fatal {
-            is_configuration: !is_system,
-            ..Fatal::configuration(what)
-        }
-    }
-
     /// Whether another configuration would help; a restart alone would not.
     pub fn is_configuration(&self) -> bool {
         self.is_configuration
+    }
+}
+
+/// A restart alone may help where the system refuses something now.
+impl From<SettingError> for Fatal {
+    fn from(error: SettingError) -> Fatal {
+        Fatal {
+            is_configuration: !error.is_system(),
+            ..Fatal::configuration(error)
+        }
     }
 }
 
@@ -139,9 +141,8 @@ impl Daemon {
                 .map_err(Fatal::system("epoll"))?;
         }
         let record = config.record.as_deref();
-        let kernel = Kernel::new(home, discovery, record).map_err(|error| {
-            Fatal::setting(format_args!("--record: {error}"), error.raw_os_error().is_some())
-        })?;
+        let kernel =
+            Kernel::new(home, discovery, record).map_err(|error| SettingError::from(error).of("--record"))?;
         let core = Core::new(config, reload, instance_id, kernel, output, Instant::now())?;
         log::info!(
             "xtcp2 {VERSION} started, instance {instance_id:016x}: every {:?} to {} as {}",

@@ -33,7 +33,7 @@ fn formatter(config: &Config) -> Result<Option<Formatter>, Fatal> {
 /// When it can never work as given, or the system refuses it now.
 pub fn open_output(config: &Config, epoll: &Epoll, seed: u64) -> Result<Output, Fatal> {
     let options = output_options(config, seed)?;
-    Output::open(&config.dest, options, epoll, Instant::now()).map_err(output_error)
+    Output::open(&config.dest, options, epoll, Instant::now()).map_err(Fatal::from)
 }
 
 /// Opens the output that the configuration says, with its spool if there is to be one.
@@ -49,8 +49,7 @@ pub(super) fn open_output_with_spool(config: &Config, epoll: &Epoll, seed: u64) 
         bytes_max: config.spool_bytes_max,
         format: config.marshal.to_string(),
     };
-    let (spool, waiting) =
-        Spool::open(&options).map_err(|error| Fatal::setting(&error, error.is_system()))?;
+    let (spool, waiting) = Spool::open(&options)?;
     if !waiting.is_empty() {
         let rows: u64 = waiting.iter().map(|kept| u64::from(kept.rows)).sum();
         log::info!(
@@ -61,11 +60,7 @@ pub(super) fn open_output_with_spool(config: &Config, epoll: &Epoll, seed: u64) 
     }
     let options = output_options(config, seed)?;
     Output::open_with_spool(&config.dest, options, (spool, waiting), epoll, Instant::now())
-        .map_err(output_error)
-}
-
-fn output_error(error: output::OpenError) -> Fatal {
-    Fatal::setting(&error, error.is_system())
+        .map_err(Fatal::from)
 }
 
 /// What the output that the configuration says needs to know.
@@ -130,7 +125,7 @@ pub fn rows(config: &Config, instance_id: u64, output: &Output) -> Result<Rows, 
         encoder,
         envelope,
         formatter(config)?,
-        Some(message_bytes_max),
+        message_bytes_max,
     ))
 }
 
@@ -178,8 +173,7 @@ pub(super) fn open_admin(config: &Config, epoll: &Epoll) -> Result<Option<Admin>
     let listener = match Listener::from_environment().map_err(Fatal::configuration)? {
         Some(passed) => passed,
         None if config.prom_listen.is_empty() => return Ok(None),
-        None => Listener::bind(&config.prom_listen)
-            .map_err(|error| Fatal::setting(format_args!("--prom-listen: {error}"), error.is_system()))?,
+        None => Listener::bind(&config.prom_listen).map_err(|error| error.of("--prom-listen"))?,
     };
     if let Ok(address) = listener.local_addr() {
         log::info!("admin HTTP on http://{address}{}", config.prom_path);

@@ -102,10 +102,9 @@ impl Formatter {
     pub fn messages(
         &mut self,
         closed: &Closed<'_>,
-        message_bytes_max: Option<usize>,
+        message_bytes_max: usize,
         out: &mut impl FnMut(u32, Vec<u8>),
     ) {
-        let bytes_max = message_bytes_max.unwrap_or(usize::MAX);
         let mut rows_out = 0;
         let mut bytes_out = 0;
         let mut count = |rows, message: Vec<u8>| {
@@ -114,10 +113,10 @@ impl Formatter {
             out(rows, message);
         };
         match &self.writer {
-            None => protobuf_list::messages(closed, bytes_max, &mut count),
+            None => protobuf_list::messages(closed, message_bytes_max, &mut count),
             Some(writer) => {
                 let guess = self.bytes_per_row.saturating_mul(closed.rows as usize);
-                write_rows(&**writer, closed, bytes_max, guess, &mut count);
+                write_rows(&**writer, closed, message_bytes_max, guess, &mut count);
             }
         }
         self.malformed_rows += u64::from(closed.rows.saturating_sub(rows_out));

@@ -111,7 +111,7 @@ fn formatter(format: Format) -> Formatter {
     Formatter::new(format, &[]).unwrap()
 }
 
-fn messages(format: Format, closed: &Closed<'_>, bytes_max: Option<usize>) -> Vec<(u32, Vec<u8>)> {
+fn messages(format: Format, closed: &Closed<'_>, bytes_max: usize) -> Vec<(u32, Vec<u8>)> {
     let mut all = Vec::new();
     let mut formatter = formatter(format);
     formatter.messages(closed, bytes_max, &mut |rows, bytes| all.push((rows, bytes)));
@@ -122,7 +122,7 @@ fn messages(format: Format, closed: &Closed<'_>, bytes_max: Option<usize>) -> Ve
 /// The whole stream of one envelope, header line included.
 fn stream(format: Format, closed: &Closed<'_>) -> Vec<u8> {
     let mut bytes = formatter(format).preamble();
-    for (_, message) in messages(format, closed, None) {
+    for (_, message) in messages(format, closed, usize::MAX) {
         bytes.extend(message);
     }
     bytes
@@ -250,13 +250,13 @@ fn bounded_messages_are_valid_alone_and_lose_no_row() {
     let samples: Vec<Sample> = (0..40).map(|seed| Numbers(seed).sample()).collect();
     with_envelope(&samples, |closed| {
         for (name, format) in Format::NAMES {
-            let whole = messages(format, closed, None);
+            let whole = messages(format, closed, usize::MAX);
             assert_eq!(whole.len(), 1, "{name}");
             assert_eq!(whole[0].0, 40, "{name}");
             let expected = rows_in(format, &whole[0].1);
             let longest = whole[0].1.len();
             for bytes_max in [1, 2_000, 9_000, longest - 1, longest] {
-                let split = messages(format, closed, Some(bytes_max));
+                let split = messages(format, closed, bytes_max);
                 let mut rows = Vec::new();
                 for (count, message) in &split {
                     let inside = rows_in(format, message);
@@ -305,7 +305,7 @@ fn a_malformed_row_is_counted_and_the_others_are_written() {
             {
                 let mut formatter = formatter(format);
                 let mut rows_out = 0;
-                formatter.messages(&closed, None, &mut |rows, message| {
+                formatter.messages(&closed, usize::MAX, &mut |rows, message| {
                     assert_eq!(rows_in(format, &message).len(), rows as usize, "{name}");
                     rows_out += rows;
                 });

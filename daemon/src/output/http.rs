@@ -8,13 +8,16 @@
 //! the identity in the headers tells.
 
 use super::{
-    ClickhouseUrl, DropReason, HttpUrl, OpenError, Options, clickhouse, http_headers,
+    ClickhouseUrl, DropReason, HttpUrl, Options, clickhouse, http_headers,
     http_response::{Answer, Response},
     link::{Change, Link},
     queue::Queue,
     transport::{Tls, Transport},
 };
-use crate::epoll::{Epoll, Event, Interest};
+use crate::{
+    epoll::{Epoll, Event, Interest},
+    setting_error::SettingError,
+};
 use nix::sys::socket::SockType;
 use std::{
     io::{self, ErrorKind},
@@ -73,12 +76,12 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub fn new(url: &HttpUrl, options: &Options) -> Result<Http, OpenError> {
+    pub fn new(url: &HttpUrl, options: &Options) -> Result<Http, SettingError> {
         Http::speaking(Dialect::Http, url, url.path_and_query.clone(), options)
     }
 
     /// INSERTs into a table.
-    pub fn clickhouse(url: &ClickhouseUrl, options: &Options) -> Result<Http, OpenError> {
+    pub fn clickhouse(url: &ClickhouseUrl, options: &Options) -> Result<Http, SettingError> {
         Http::speaking(Dialect::Clickhouse, &url.server, clickhouse::target(url), options)
     }
 
@@ -87,7 +90,7 @@ impl Http {
         url: &HttpUrl,
         target: String,
         options: &Options,
-    ) -> Result<Http, OpenError> {
+    ) -> Result<Http, SettingError> {
         let scheme = if url.tls { "https" } else { "http" };
         let host = url.authority.to_string();
         if !host.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -1,6 +1,6 @@
 //! Header lines of the operator's, from a file: credentials that belong on no command line.
 
-use super::OpenError;
+use crate::setting_error::SettingError;
 use std::{fs, io, path::Path};
 
 /// Servers take 8 KiB of headers or more; tokens are shorter.
@@ -19,9 +19,9 @@ const OURS: [&str; 5] = [
 ///
 /// # Errors
 /// When the file cannot be read or a line is no header; without its value, which may be a secret.
-pub(super) fn read(path: &Path) -> Result<String, OpenError> {
+pub(super) fn read(path: &Path) -> Result<String, SettingError> {
     let name = path.display();
-    let unreadable = |error: io::Error| OpenError::caused_by(&error, format!("{name}: {error}"));
+    let unreadable = |error: io::Error| SettingError::caused_by(&error, format!("{name}: {error}"));
     let bytes = fs::metadata(path).map_err(unreadable)?.len();
     if bytes > FILE_BYTES_MAX {
         return Err(format!("{name}: expected at most {FILE_BYTES_MAX} bytes, got {bytes}").into());

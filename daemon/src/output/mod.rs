@@ -30,16 +30,18 @@ pub use backoff::Backoff;
 pub use counters::{Counters, DropReason, Tally};
 pub use destination::{ClickhouseUrl, Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
 pub use queue::{Queue, Ticket};
+pub(crate) use stdio::reopened;
 pub use tail::Tail;
 pub use transmission::{Transmission, Transmitted};
 
 use crate::{
     epoll::{Epoll, Event},
+    setting_error::SettingError,
     spool::{Kept, Spool},
 };
 use link::Link;
 use nix::sys::socket::SockType;
-use std::{fmt, io, os::fd::AsFd, path::Path, path::PathBuf, time::Instant};
+use std::{fmt, os::fd::AsFd, path::Path, path::PathBuf, time::Instant};
 
 /// Who a message is, fixed before it is kept or sent: a receiver that gets it twice can tell.
 ///
@@ -130,59 +132,6 @@ impl Default for Options {
     }
 }
 
-/// Why an output cannot work at all. A receiver that is merely away is no such reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenError {
-    problem: String,
-    is_system: bool,
-}
-
-impl OpenError {
-    /// `problem` tells of `error`.
-    fn caused_by(error: &io::Error, problem: String) -> OpenError {
-        OpenError {
-            problem,
-            is_system: error.raw_os_error().is_some(),
-        }
-    }
-
-    /// Whether the system refused something, as a file that is not there yet: it may do another time.
-    pub fn is_system(&self) -> bool {
-        self.is_system
-    }
-
-    fn of(self, destination: &Destination) -> OpenError {
-        OpenError {
-            problem: format!("output {}: {self}", destination.public_name()),
-            ..self
-        }
-    }
-}
-
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> OpenError {
-        OpenError::caused_by(&error, error.to_string())
-    }
-}
-
-/// What can never work as given.
-impl From<String> for OpenError {
-    fn from(problem: String) -> OpenError {
-        OpenError {
-            problem,
-            is_system: false,
-        }
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
-    }
-}
-
-impl std::error::Error for OpenError {}
-
 #[derive(Debug)]
 enum Kind {
     Null,
@@ -213,7 +162,7 @@ impl Output {
         options: Options,
         epoll: &Epoll,
         now: Instant,
-    ) -> Result<Output, OpenError> {
+    ) -> Result<Output, SettingError> {
         let queue = Queue::new(options.queue_bytes_max);
         Output::over(queue, destination, options, epoll, now)
     }
@@ -229,7 +178,7 @@ impl Output {
         (spool, waiting): (Spool, Vec<Kept>),
         epoll: &Epoll,
         now: Instant,
-    ) -> Result<Output, OpenError> {
+    ) -> Result<Output, SettingError> {
         debug_assert!(destination.is_network(), "{destination}");
         let queue = Queue::on_disk(options.queue_bytes_max, spool, waiting);
         Output::over(queue, destination, options, epoll, now)
@@ -241,9 +190,9 @@ impl Output {
         options: Options,
         epoll: &Epoll,
         now: Instant,
-    ) -> Result<Output, OpenError> {
-        let kind =
-            open_kind(destination, &options, epoll, &mut queue).map_err(|error| error.of(destination))?;
+    ) -> Result<Output, SettingError> {
+        let kind = open_kind(destination, &options, epoll, &mut queue)
+            .map_err(|error| error.of(format_args!("output {}", destination.public_name())))?;
         let mut output = Output {
             queue,
             kind,
@@ -265,9 +214,9 @@ impl Output {
         options: Options,
         epoll: &Epoll,
         now: Instant,
-    ) -> Result<(), OpenError> {
+    ) -> Result<(), SettingError> {
         let kind = open_kind(destination, &options, epoll, &mut self.queue)
-            .map_err(|error| error.of(destination))?;
+            .map_err(|error| error.of(format_args!("output {}", destination.public_name())))?;
         self.leave(epoll);
         self.kind = kind;
         self.queue.retry_front();
@@ -530,7 +479,7 @@ fn open_kind(
     options: &Options,
     epoll: &Epoll,
     queue: &mut Queue,
-) -> Result<Kind, OpenError> {
+) -> Result<Kind, SettingError> {
     let stdio = |name, fd, queue| stdio::Stdio::open(name, fd, options, epoll, queue).map(Kind::Stdio);
     let to_host = |host, kind| Link::to_host(destination.to_string(), host, kind, options);
     let to_path = |path: &Path, kind| match nix::sys::socket::UnixAddr::new(path) {

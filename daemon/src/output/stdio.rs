@@ -41,6 +41,17 @@ enum Means {
     Pieces,
 }
 
+/// A description of our own of the pipe or terminal behind `fd`, which does not block.
+///
+/// # Errors
+/// Where it may not be opened again, such as a terminal of another user.
+pub(crate) fn reopened(fd: BorrowedFd<'_>) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
 /// Standard output or standard error.
 #[derive(Debug)]
 pub(super) struct Stdio {
@@ -69,11 +80,7 @@ impl Stdio {
         let (file, means) = if kind.is_socket() {
             (shared, Means::Socket)
         } else if kind.is_fifo() || kind.is_char_device() {
-            let again = OpenOptions::new()
-                .write(true)
-                .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
-                .open(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-            match again {
+            match reopened(fd) {
                 Ok(own) => (own, Means::Own),
                 Err(_) => (shared, Means::Pieces),
             }

@@ -20,7 +20,10 @@ mod start;
 pub use disk::Disk;
 pub use real_disk::RealDisk;
 
-use crate::output::{Identity, Message};
+use crate::{
+    output::{Identity, Message},
+    setting_error::SettingError,
+};
 use journal::{Entry, EventKind, Journal, Slot};
 use segment::{RECORD_HEADER_BYTES, RecordHeader, STATE_OFFSET, State};
 use std::{
@@ -49,43 +52,10 @@ pub struct Options {
     pub format: String,
 }
 
-/// Why there can be no spool: says where, what, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenError {
-    problem: String,
-    is_system: bool,
+/// Says where the spool is that there cannot be.
+fn at(folder: &Path) -> String {
+    format!("spool {}", folder.display())
 }
-
-impl OpenError {
-    /// What can never work as given.
-    fn new(folder: &Path, what: impl fmt::Display) -> OpenError {
-        OpenError {
-            problem: format!("spool {}: {what}", folder.display()),
-            is_system: false,
-        }
-    }
-
-    /// What the system refuses.
-    fn system(folder: &Path, what: impl fmt::Display) -> OpenError {
-        OpenError {
-            is_system: true,
-            ..OpenError::new(folder, what)
-        }
-    }
-
-    /// Whether the system refused something, or another process has the lock: it may do another time.
-    pub fn is_system(&self) -> bool {
-        self.is_system
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 /// Why a message cannot be read.
 #[derive(Debug)]
@@ -222,7 +192,7 @@ impl Spool<RealDisk> {
     /// # Errors
     /// When the folder cannot be made, locked, read or written, or messages of another format wait in it.
     /// A full or failing disk is no such reason if it can be read.
-    pub fn open(options: &Options) -> Result<(Spool, Vec<Kept>), OpenError> {
+    pub fn open(options: &Options) -> Result<(Spool, Vec<Kept>), SettingError> {
         let disk = RealDisk::open(&options.dir)?;
         Spool::recover(disk, options)
     }

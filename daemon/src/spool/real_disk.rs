@@ -1,6 +1,7 @@
 //! The spool's folder as it is: system calls and the lock, no decisions.
 
-use super::{OpenError, disk::Disk};
+use super::{at, disk::Disk};
+use crate::setting_error::SettingError;
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -32,8 +33,9 @@ impl RealDisk {
     ///
     /// # Errors
     /// When it cannot be made or written, or another process holds it.
-    pub fn open(path: &Path) -> Result<RealDisk, OpenError> {
-        let wrong = |what: &str, error: io::Error| OpenError::system(path, format!("{what}: {error}"));
+    pub fn open(path: &Path) -> Result<RealDisk, SettingError> {
+        let wrong =
+            |what: &str, error: io::Error| SettingError::system(format_args!("{what}: {error}")).of(at(path));
         DirBuilder::new()
             .recursive(true)
             .mode(FOLDER_MODE)
@@ -49,7 +51,7 @@ impl RealDisk {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
+fn lock(folder: &Path) -> Result<File, SettingError> {
     let mut lock = OpenOptions::new()
         .read(true)
         .write(true)
@@ -58,7 +60,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         .mode(FILE_MODE)
         .open(folder.join(LOCK))
         .map_err(|error| {
-            OpenError::system(folder, format!("the folder cannot be written: {LOCK}: {error}"))
+            SettingError::system(format_args!("the folder cannot be written: {LOCK}: {error}")).of(at(folder))
         })?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -69,10 +71,10 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
                 _ => "another process".to_owned(),
             };
             let what = format!("{holder} uses it: expected a folder of this daemon's own");
-            return Err(OpenError::system(folder, what));
+            return Err(SettingError::system(what).of(at(folder)));
         }
         Err(TryLockError::Error(error)) => {
-            return Err(OpenError::system(folder, format!("{LOCK}: flock: {error}")));
+            return Err(SettingError::system(format_args!("{LOCK}: flock: {error}")).of(at(folder)));
         }
     }
     // For people only: a full disk is no reason to stop.

@@ -1,7 +1,7 @@
 //! A spool is opened: what was left behind is looked at, judged (`recover`), and written down.
 
 use super::{
-    BYTES_MAX_MIN, Counters, Kept, OpenError, Options, Position, Segment, Spool,
+    BYTES_MAX_MIN, Counters, Kept, Options, Position, Segment, Spool, at,
     disk::Disk,
     journal::{self, Entry, EventKind, Journal, Slot},
     journal_file_bytes_max,
@@ -10,6 +10,7 @@ use super::{
     segment::{FORMAT_BYTES_MAX, RECORD_HEADER_BYTES, STATE_OFFSET, State},
     segment_name,
 };
+use crate::setting_error::SettingError;
 use std::{collections::BTreeMap, fmt, io};
 
 impl<D: Disk> Spool<D> {
@@ -17,8 +18,8 @@ impl<D: Disk> Spool<D> {
     ///
     /// # Errors
     /// As there.
-    pub fn recover(disk: D, options: &Options) -> Result<(Spool<D>, Vec<Kept>), OpenError> {
-        let wrong = |what: &dyn fmt::Display| OpenError::new(&options.dir, what);
+    pub fn recover(disk: D, options: &Options) -> Result<(Spool<D>, Vec<Kept>), SettingError> {
+        let wrong = |what: &dyn fmt::Display| SettingError::never(what).of(at(&options.dir));
         let format_bytes = options.format.len();
         if format_bytes > FORMAT_BYTES_MAX || options.format.contains('\0') {
             return Err(wrong(&format_args!(
@@ -31,8 +32,9 @@ impl<D: Disk> Spool<D> {
                 "bound: expected at least {BYTES_MAX_MIN} bytes, got {got}"
             )));
         }
-        let unreadable =
-            |what: &str, error: io::Error| OpenError::system(&options.dir, format_args!("{what}: {error}"));
+        let unreadable = |what: &str, error: io::Error| {
+            SettingError::system(format_args!("{what}: {error}")).of(at(&options.dir))
+        };
         let names = disk.list().map_err(|error| unreadable("the folder", error))?;
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
         numbers.sort_unstable();
@@ -134,7 +136,7 @@ impl<D: Disk> Spool<D> {
         Ok((scan.format, remains))
     }
 
-    fn refuse_other_formats(&self, judged: &[(u32, Option<String>, Verdict)]) -> Result<(), OpenError> {
+    fn refuse_other_formats(&self, judged: &[(u32, Option<String>, Verdict)]) -> Result<(), SettingError> {
         let mut messages = 0_u64;
         let mut name = None;
         for (_, format, verdict) in judged {
@@ -156,7 +158,7 @@ impl<D: Disk> Spool<D> {
             "{messages} messages wait in the format {theirs}, expected {ours}: start once with --marshal \
              {theirs} to deliver them, or empty the folder to give them up"
         );
-        Err(OpenError::new(&self.folder, what))
+        Err(SettingError::never(what).of(at(&self.folder)))
     }
 
     /// Writes down what was found, so that it is found again.

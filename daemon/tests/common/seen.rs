@@ -149,7 +149,13 @@ impl<W: World> Poller<W> {
         let formatter = Formatter::new(Format::ProtobufList, &[]).unwrap();
         Poller {
             poll: Poll::new(options),
-            rows: Rows::new(7, encoder, Envelope::new(1000, 1 << 20), Some(formatter), None),
+            rows: Rows::new(
+                7,
+                encoder,
+                Envelope::new(1000, 1 << 20),
+                Some(formatter),
+                usize::MAX,
+            ),
         }
     }
 

@@ -276,7 +276,13 @@ pub fn poll(places: Vec<Place>, states: States) -> Outcome {
     };
     let encoder = Encoder::new(identity, Attributes::DEFAULT);
     let formatter = xtcp2::format::Formatter::new(xtcp2::format::Format::ProtobufList, &[]).unwrap();
-    let mut rows = Rows::new(7, encoder, Envelope::new(1000, 1 << 20), Some(formatter), None);
+    let mut rows = Rows::new(
+        7,
+        encoder,
+        Envelope::new(1000, 1 << 20),
+        Some(formatter),
+        usize::MAX,
+    );
     let mut poll = Poll::new(PollOptions {
         timeout: TIMEOUT,
         idiag_ext: Attributes::DEFAULT.idiag_ext(),

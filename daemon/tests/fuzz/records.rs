@@ -122,7 +122,7 @@ fn read_and_write(envelope: &[u8]) {
             rows,
         };
         let mut rows_out = 0;
-        formatter.messages(&closed, Some(2000), &mut |rows, message| {
+        formatter.messages(&closed, 2000, &mut |rows, message| {
             assert!(!message.is_empty());
             rows_out += u64::from(rows);
         });

@@ -21,7 +21,7 @@ pub struct Settings {
     pub queue_bytes_max: usize,
     pub envelope_rows_max: u32,
     pub envelope_bytes_max: usize,
-    pub message_bytes_max: Option<usize>,
+    pub message_bytes_max: usize,
     pub spool_bytes_max: Option<u64>,
     pub text: String,
 }
@@ -48,7 +48,11 @@ impl Settings {
             queue_bytes_max: usize::try_from(random.between(1_000, 100_000)).unwrap(),
             envelope_rows_max: u32::try_from(random.of(&[1, 7, 64, 1000])).unwrap(),
             envelope_bytes_max,
-            message_bytes_max: random.happens(200).then_some(envelope_bytes_max),
+            message_bytes_max: if random.happens(200) {
+                envelope_bytes_max
+            } else {
+                usize::MAX
+            },
             spool_bytes_max: random.happens(600).then(|| random.between(1 << 20, 2 << 20)),
             text: "x".repeat(random.of(&[0, 0, 250])),
         }

@@ -227,7 +227,7 @@ fn columns_are_those_asked_for() {
         ];
         let mut formatter = Formatter::new(Format::Csv, &columns.map(str::to_owned)).unwrap();
         let mut csv = formatter.preamble();
-        formatter.messages(closed, None, &mut |_, message| csv.extend(message));
+        formatter.messages(closed, usize::MAX, &mut |_, message| csv.extend(message));
         let rows: Vec<csv::StringRecord> = csv::ReaderBuilder::new()
             .has_headers(false)
             .from_reader(&csv[..])
@@ -247,7 +247,7 @@ fn columns_are_those_asked_for() {
         assert_eq!(rows[4], ["255", "18446744073709551615", "4294967295", ""][..]);
 
         let mut one = Formatter::new(Format::Csv, &["label".to_owned()]).unwrap();
-        one.messages(closed, None, &mut |_, message| {
+        one.messages(closed, usize::MAX, &mut |_, message| {
             let message = String::from_utf8(message).unwrap();
             assert!(message.starts_with("edge\n") && message.ends_with("edge\n\"\"\n"));
         });

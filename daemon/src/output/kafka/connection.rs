@@ -4,11 +4,7 @@ use super::{
     Settings,
     reports::{Report, Reports},
 };
-use crate::{
-    epoll::Epoll,
-    output::{HostPort, OpenError},
-    sys::kafka_queue::MainQueue,
-};
+use crate::{epoll::Epoll, output::HostPort, setting_error::SettingError, sys::kafka_queue::MainQueue};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rdkafka::{
     config::FromClientConfigAndContext,
@@ -39,7 +35,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, OpenError> {
+    pub fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, SettingError> {
         let config = settings.client_config(brokers)?;
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         // Readable from the start: what is in the queue before MainQueue::of makes it no longer empty, and

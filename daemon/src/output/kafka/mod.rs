@@ -19,11 +19,10 @@ mod settings;
 pub use reach::{Reached, Unreached, reach};
 pub use settings::{Property, Settings};
 
-use super::{
-    DropReason, HostPort, OpenError, Options, backoff::Backoff, queue::Queue, registration::Registration,
-};
+use super::{DropReason, HostPort, Options, backoff::Backoff, queue::Queue, registration::Registration};
 use crate::{
     epoll::{Epoll, Event, Interest},
+    setting_error::SettingError,
     sys::kafka_brokers,
 };
 use connection::{Connection, Disposal};
@@ -66,7 +65,7 @@ impl std::fmt::Debug for Kafka {
 }
 
 impl Kafka {
-    pub fn new(name: String, brokers: &[HostPort], options: &Options) -> Result<Kafka, OpenError> {
+    pub fn new(name: String, brokers: &[HostPort], options: &Options) -> Result<Kafka, SettingError> {
         Ok(Kafka {
             name,
             brokers: brokers.to_vec(),

@@ -1,6 +1,6 @@
 //! What librdkafka is told: our choices, and over them whatever properties the operator set.
 
-use crate::output::{HostPort, OpenError};
+use crate::{output::HostPort, setting_error::SettingError};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use std::{fs, io, path::Path};
 
@@ -96,7 +96,7 @@ impl Settings {
     ///
     /// # Errors
     /// When a file cannot be read. What librdkafka itself refuses comes out when it makes the producer.
-    pub fn client_config(&self, brokers: &[HostPort]) -> Result<ClientConfig, OpenError> {
+    pub fn client_config(&self, brokers: &[HostPort]) -> Result<ClientConfig, SettingError> {
         let compression = match self.compression.as_str() {
             // Brokers before 2.1 do not know it; librdkafka then sends uncompressed.
             "auto" => "zstd",
@@ -142,10 +142,10 @@ pub(super) fn addresses(brokers: &[HostPort]) -> String {
     addresses.join(",")
 }
 
-fn read(name: &str, path: &Path) -> Result<String, OpenError> {
+fn read(name: &str, path: &Path) -> Result<String, SettingError> {
     let show = path.display();
     let unreadable =
-        |error: io::Error| OpenError::caused_by(&error, format!("property {name}: {show}: {error}"));
+        |error: io::Error| SettingError::caused_by(&error, format!("property {name}: {show}: {error}"));
     let bytes = fs::metadata(path).map_err(unreadable)?;
     if bytes.len() > PROPERTY_FILE_BYTES_MAX {
         return Err(format!(
