@@ -7,12 +7,18 @@
 )]
 #![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
 
+mod common;
 mod messages;
 
+use common::{
+    seen::{Poller, options},
+    simulated::{Simulated, Socket},
+};
 use messages::{RECORDED, Random, encoder, varied};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    time::Duration,
 };
 use xtcp2::{
     envelope::Envelope,
@@ -25,31 +31,36 @@ const ROWS: u64 = 10_000;
 /// The system's allocator; counts what the thread that asks takes from it.
 struct Counting;
 
+/// More than the rows of any poll here, less than the memory for a batch of replies.
+const LARGE_BYTES: usize = 100_000;
+
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LARGE: Cell<u64> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(bytes: usize) {
     ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    LARGE.set(LARGE.get() + u64::from(bytes >= LARGE_BYTES));
 }
 
 // SAFETY: every call goes to the system's allocator with the arguments it came with, and counting
 // is a thread-local of a type without a destructor: it allocates nothing itself.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller promises a layout whose size is not 0, which is all `System` asks.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: as in `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         // SAFETY: `block` is from this allocator, so from `System`, with this layout, and the
         // caller promises that `size` is not 0.
         unsafe { System.realloc(block, layout, size) }
@@ -147,4 +158,23 @@ fn the_next_namespace_costs_none() {
         encoder.enter(&origin("/run/netns/short"));
     });
     assert_eq!(allocations, 0);
+}
+
+/// What reads of namespaces need is born with the first poll.
+#[test]
+fn a_poll_by_look_ups_takes_no_large_memory() {
+    let mut world = Simulated::new();
+    world.add(5, (1..=150).map(Socket::established));
+    let mut poller = Poller::new(options());
+    let mut poll = |world: &mut Simulated| {
+        let before = LARGE.get();
+        world.pass(Duration::from_secs(1));
+        let outcome = poller.poll(world, |world, until| world.now = until);
+        assert_eq!(outcome.rows.len(), 150);
+        (outcome.reads, LARGE.get() - before)
+    };
+    let (first, _) = poll(&mut world);
+    assert_eq!(first.walks, 1);
+    let (second, large) = poll(&mut world);
+    assert_eq!((second.look_ups, large), (1, 0));
 }

@@ -23,16 +23,19 @@ pub struct ReceiveBatch {
     lengths: Vec<usize>,
 }
 
-impl Default for ReceiveBatch {
-    fn default() -> ReceiveBatch {
+impl ReceiveBatch {
+    /// An empty one, with room for [`BATCH_MAX`] datagrams.
+    #[expect(
+        clippy::new_without_default,
+        reason = "std::mem::take would quietly take that much memory anew"
+    )]
+    pub fn new() -> ReceiveBatch {
         ReceiveBatch {
             buffer: vec![0; BATCH_MAX * SLOT_BYTES],
             lengths: Vec::with_capacity(BATCH_MAX),
         }
     }
-}
 
-impl ReceiveBatch {
     /// The datagrams; `None` stands for one whose end was cut off.
     pub fn datagrams(&self) -> impl Iterator<Item = Option<&[u8]>> {
         let slots = self.buffer.chunks_exact(SLOT_BYTES);
@@ -108,7 +111,7 @@ mod tests {
     #[test]
     fn datagrams_come_in_order_and_cut_ones_are_told() {
         let (sender, receiver) = UnixDatagram::pair().unwrap();
-        let mut batch = ReceiveBatch::default();
+        let mut batch = ReceiveBatch::new();
         assert_eq!(
             batch.receive(receiver.as_fd()).unwrap_err().kind(),
             io::ErrorKind::WouldBlock

@@ -2,12 +2,12 @@
 
 use super::{
     known::{Found, Known},
-    scratch::{Scratch, Step},
+    scratch::{ReadCounters, Scratch, Seen, Step},
     world::World,
 };
 use crate::{
     netlink::{
-        inet_diag::{InetDiagMsg, LOOK_UP_BYTES, SOCK_DIAG_BY_FAMILY, SocketKind, look_up},
+        inet_diag::{InetDiagMsg, LOOK_UP_BYTES, SOCK_DIAG_BY_FAMILY, SocketKind, States, look_up},
         message::{Message, Messages, NLMSG_ERROR, error_code},
         receive_batch::BATCH_MAX,
     },
@@ -40,6 +40,14 @@ pub struct LookUps {
     pub turned: Found,
     /// What had gone, by what it was when it was seen last.
     pub gone: Found,
+}
+
+/// Where replies go.
+struct Taking<'a> {
+    states: States,
+    counters: &'a mut ReadCounters,
+    seen: &'a mut Seen,
+    rows: &'a mut Rows,
 }
 
 impl LookUps {
@@ -130,13 +138,24 @@ impl LookUps {
         scratch: &mut Scratch,
         rows: &mut Rows,
     ) -> Step {
-        // Taken out, so that the replies can be read while the rest of the memory is written.
-        let mut replies = std::mem::take(&mut scratch.replies);
-        let step = match world.receive_batch(socket, &mut replies) {
+        let Scratch {
+            replies,
+            options,
+            counters,
+            seen,
+            ..
+        } = scratch;
+        match world.receive_batch(socket, replies) {
             Ok(length) => {
-                scratch.counters.received_bytes += length as u64;
+                counters.received_bytes += length as u64;
+                let mut taking = Taking {
+                    states: options.states,
+                    counters,
+                    seen,
+                    rows,
+                };
                 let mut datagrams = replies.datagrams();
-                match datagrams.try_for_each(|datagram| self.datagram(datagram?, sockets, scratch, rows)) {
+                match datagrams.try_for_each(|datagram| self.datagram(datagram?, sockets, &mut taking)) {
                     Some(()) => Step::More,
                     None => Step::Done,
                 }
@@ -149,70 +168,52 @@ impl LookUps {
                 }
                 Some(libc::EINTR) => Step::More,
                 Some(libc::ENOBUFS) => {
-                    scratch.counters.overrun += 1;
+                    counters.overrun += 1;
                     Step::More
                 }
                 _ => Step::Done,
             },
-        };
-        scratch.replies = replies;
-        step
+        }
     }
 
     /// Goes through one datagram; `None` when look-ups cannot settle this namespace.
-    fn datagram(
-        &mut self,
-        datagram: &[u8],
-        sockets: &[Known],
-        scratch: &mut Scratch,
-        rows: &mut Rows,
-    ) -> Option<()> {
+    fn datagram(&mut self, datagram: &[u8], sockets: &[Known], taking: &mut Taking<'_>) -> Option<()> {
         for message in Messages::new(datagram) {
             let Ok(message) = message else {
-                scratch.counters.malformed += 1;
+                taking.counters.malformed += 1;
                 return None;
             };
             let number = message.sequence.wrapping_sub(self.base_sequence) as usize;
             let in_batch = number.wrapping_sub(self.start);
             if in_batch >= self.length || self.unanswered >> in_batch & 1 == 0 {
-                scratch.counters.unexpected += 1;
+                taking.counters.unexpected += 1;
                 continue;
             }
-            self.answer(&message, &sockets[number], scratch, rows)?;
+            self.answer(&message, &sockets[number], taking)?;
             self.unanswered &= !(1 << in_batch);
         }
         Some(())
     }
 
-    fn answer(
-        &mut self,
-        message: &Message<'_>,
-        known: &Known,
-        scratch: &mut Scratch,
-        rows: &mut Rows,
-    ) -> Option<()> {
+    fn answer(&mut self, message: &Message<'_>, known: &Known, taking: &mut Taking<'_>) -> Option<()> {
         match message.message_type {
             SOCK_DIAG_BY_FAMILY => {
                 let reply = InetDiagMsg::new(message.payload)?;
                 if reply.id() != known.id || reply.family() != known.family {
                     // The kernel compares cookies; another socket's answer settles nothing.
-                    scratch.counters.unexpected += 1;
+                    taking.counters.unexpected += 1;
                     return None;
                 }
                 if known.kind == SocketKind::Request {
                     self.turned.add(reply.kind());
                 }
-                let Scratch {
-                    seen,
-                    options,
-                    counters,
-                    ..
-                } = scratch;
-                seen.take(&reply, options.states, counters, rows);
+                taking
+                    .seen
+                    .take(&reply, taking.states, taking.counters, taking.rows);
                 Some(())
             }
             NLMSG_ERROR if error_code(message.payload) == Some(libc::ENOENT) => {
-                scratch.counters.look_ups_gone += 1;
+                taking.counters.look_ups_gone += 1;
                 self.gone.add(known.kind);
                 Some(())
             }

@@ -169,7 +169,7 @@ impl Scratch {
         Scratch {
             options,
             buffer: vec![0; RECEIVE_BYTES],
-            replies: ReceiveBatch::default(),
+            replies: ReceiveBatch::new(),
             requests: Vec::new(),
             seen: Seen::default(),
             sequence: 0,
