@@ -82,6 +82,7 @@ def poll_cost():
             plot(f"{SOCKETS_EACH} sockets in each namespace", "network namespaces", "CPU ms of a poll", cases(namespaces, cpu_ms)),
             plot(f"{NAMESPACES} namespaces", "sockets in each", "CPU ms of a poll", cases(sockets, cpu_ms)),
             plot("Memory", "sockets in all", "RSS MiB", {STABLE: memory}),
+            plot("Threads", "network namespaces", "threads", {STABLE: [(count, int(cases[STABLE]["threads"])) for count, cases in namespaces.items()]}),
         ]
     )
 
@@ -91,15 +92,17 @@ def reference():
     machine, rows = read("bench-polls.tsv")
     cases = by_size(rows)[NAMESPACES, SOCKETS_EACH]
     own, bare = cases[STABLE], cases[BARE]
-    # The admin server's listener is a socket as well.
-    share = 100 * float(own["rows"]) / (NAMESPACES * SOCKETS_EACH + 1)
+    reference, through = read("reference.json"), read("bench-pipeline.json")["throughput"]
+    goals = reference["goals"]
+    share = f"{100 * through['stored'] / through['produced']:.5g} % of {through['produced']:,}, through Kafka into ClickHouse"
     cells = [
-        ["threads", "409 to 1,012: namespaces x (netlinkers + 1)", "1", own["threads"]],
-        ["resident memory", "64 to 99 MB", "16 MB", f"{own['rss_mib']} MiB"],
-        ["rows delivered of rows read", "13 %, the rest thrown away after its poll time-out", "100 %", f"{share:.0f} %"],
-        ["CPU a poll, connections stable", "1,420 to 1,780 ms", "80 ms", f"{cpu_ms(own):.0f} ms; a bare loop that only dumps and discards: {cpu_ms(bare):,.0f} ms"],
+        ["threads", reference["threads"], goals["threads"], own["threads"]],
+        ["resident memory", reference["resident_memory"], goals["resident_memory"], f"{own['rss_mib']} MiB"],
+        ["rows delivered of rows read", reference["rows_delivered"], goals["rows_delivered"], share],
+        ["CPU a poll, connections stable", reference["cpu_a_poll"], goals["cpu_a_poll"], f"{cpu_ms(own):.0f} ms"],
+        ["CPU of a bare loop, which only dumps and discards", reference["bare_loop_cpu"], "", f"{cpu_ms(bare):,.0f} ms"],
     ]
-    return table(["", "reference", "goal here", "measured"], cells) + ["", f"Measured: {machine}."]
+    return table(["", "reference", "goal here", "measured"], cells) + ["", f"Reference: {reference['source']}. Measured: {machine}."]
 
 
 def sizing():
@@ -159,7 +162,7 @@ def pipeline():
         ["memory of the daemon, MiB", steady["memory_mib"]],
         ["threads, Kafka's among them", steady["threads"]],
         ["from the poll to ClickHouse, ms, median / p95 / max", f"{lag['lag_ms_median']} / {lag['lag_ms_p95']} / {lag['lag_ms_max']}"],
-        ["rows a second, made / stored", f"{throughput['rows_per_second_daemon']:,} / {throughput['rows_per_second_stored']:,}"],
+        ["rows a second, delivered to Kafka / stored", f"{throughput['rows_per_second_daemon']:,} / {throughput['rows_per_second_stored']:,}"],
         [
             "bytes a row: protobuf / Kafka with zstd / ClickHouse",
             f"{throughput['bytes_per_row_protobuf']} / {throughput['bytes_per_row_kafka_zstd']} / {throughput['bytes_per_row_clickhouse']}",
@@ -259,34 +262,54 @@ def spread_walks():
 
 
 def optimisations():
-    """Before and after, each pair of one run."""
+    """Before and after of changes: each pair of one run."""
     cells = []
 
-    def add(change, what, unit, before, after):
-        cells.append([change, what, f"{before:,.1f} {unit}", f"{after:,.1f} {unit}", f"{before / after:,.1f}"])
+    def add(change, what, before, after, command):
+        cells.append([change, what, before, after, command])
+
+    # Each revision that was measured against, and what came after it.
+    for revision, change in (("fe51806fc73e", "encoder: whole loads, long varints without a loop"),):
+        for name, bench in read(f"changes/since-{revision}.json")["benches"].items():
+            after = f"{time(bench['after_ns'])}; {bench['low_percent']:+.1f} % to {bench['high_percent']:+.1f} %"
+            add(change, name, time(bench["before_ns"]), after, f"`scripts/bench --baseline {revision} row/full`")
+    for revision, change in (("64452d5bda3b", "replies to look-ups: memory that is there already; found by a profile"),):
+        run = read(f"changes/polls-since-{revision}.json")
+        after = f"{run['after_cpu_ms']:.2f} ms; ratios of turns {run['ratio_least']:.3f} to {run['ratio_most']:.3f}, median {run['ratio']:.3f}"
+        what = f"CPU of a poll, {run['namespaces']} x {run['sockets']} sockets that stand"
+        add(change, what, f"{run['before_cpu_ms']:.2f} ms", after, f"`scripts/bench-change {revision}`")
+    return table(["change", "what was measured", "before", "after", "command"], cells)
+
+
+def compared():
+    """Beside the way that others would take: each pair of one run."""
+    cells = []
+
+    def add(here, what, unit, other, own):
+        cells.append([here, what, f"{other:,.1f} {unit}", f"{own:,.1f} {unit}", f"{other / own:,.1f}"])
 
     _, rows = read("bench-polls.tsv")
     for size, cases in sorted(by_size(rows).items()):
         add(
-            "known sockets are looked up by name, and a namespace is walked only when it may have others",
+            "known sockets are looked up by name, and a namespace is walked only when it may have others; else: `--poll-plan walk`",
             f"a poll of {size[0]} x {size[1]:,} sockets that stand",
             *("CPU ms", cpu_ms(cases["stable, --poll-plan walk"]), cpu_ms(cases[STABLE])),
         )
     benches = {name: run["mean_ns"] / 1000 for name, run in read("bench.json")["benches"].items()}
-    for change, what, before, after in (
+    for here, what, other, own in (
         (
-            "kernel bytes become protobuf where they lie, in one pass, without a structure between",
-            "an envelope of 64 rows; before: prost, from structures that are there already",
+            "kernel bytes become protobuf where they lie, in one pass; else: prost, from structures that are there already",
+            "an envelope of 64 rows",
             *("envelope of 64 rows/prost, structures to envelope", "envelope of 64 rows/kernel bytes to envelope"),
         ),
         (
-            "the size of an envelope is kept, not added up anew for each row",
+            "the size of an envelope is kept; else: added up anew for each row",
             "10,000 rows",
             *("envelope accounting/recomputed/10000", "envelope accounting/accumulated/10000"),
         ),
     ):
-        add(change, what, "us", benches[before], benches[after])
-    return table(["change", "what was measured", "before", "after", "times"], cells, "  rrr")
+        add(here, what, "us", benches[other], benches[own])
+    return table(["here; else", "what was measured", "else", "here", "times"], cells, "  rrr")
 
 
 def checks():
