@@ -45,6 +45,8 @@
         let
           guests = import ./microvms { inherit nixpkgs microvm pkgs; inherit (own) xtcp2-soak pipeline; module = self.nixosModules.default; };
           architecture = pkgs.stdenv.hostPlatform.uname.processor;
+          # In a checkout, as root: they build with a shell below, and make network namespaces.
+          measure = name: shell: app (lib.getExe (pkgs.writeShellScriptBin name ''exec nix develop .#${shell} --command scripts/${name} "$@"''));
           named = lib.mapAttrs' (name: start: lib.nameValuePair "microvm-${architecture}-${name}" (app (lib.getExe start))) guests;
         in
         named
@@ -52,8 +54,8 @@
           # The soak that the reference is known for.
           "microvm-${architecture}-soak" = named."microvm-${architecture}-namespace-churn";
           soak = app "${own.xtcp2-soak}/bin/xtcp2-soak";
-          # In a checkout, as root: it builds with the shell below, and makes network namespaces.
-          bench-polls = app (lib.getExe (pkgs.writeShellScriptBin "bench-polls" ''exec nix develop --command scripts/bench-polls "$@"''));
+          bench-polls = measure "bench-polls" "default";
+          bench-builds = measure "bench-builds" "bench-builds";
         });
 
       devShells = perSystem (pkgs: own: {
@@ -61,6 +63,24 @@
           inputsFrom = [ own.xtcp2 ];
           packages = with pkgs; [ cargo-deny clippy rustfmt shellcheck python3 python3Packages.pyyaml iproute2 jre_headless maven ];
         };
+        # For profile-guided builds: llvm-profdata where rustup puts it, of the LLVM that rustc was built with.
+        bench-builds =
+          let
+            sysroot = pkgs.symlinkJoin {
+              name = "rust-with-profdata";
+              paths = [ pkgs.rustc-unwrapped ];
+              postBuild = ''
+                bin=$out/lib/rustlib/${pkgs.stdenv.hostPlatform.rust.rustcTarget}/bin
+                mkdir -p $bin
+                ln -s ${pkgs.rustc-unwrapped.llvm}/bin/llvm-profdata $bin
+              '';
+            };
+          in
+          pkgs.mkShell {
+            inputsFrom = [ own.xtcp2 ];
+            # rustc in front of the one that has none.
+            packages = [ (pkgs.wrapRustcWith { inherit (pkgs) rustc-unwrapped; inherit sysroot; }) pkgs.valgrind pkgs.python3 pkgs.iproute2 ];
+          };
       });
 
       formatter = perSystem (pkgs: _: pkgs.nixfmt-tree);

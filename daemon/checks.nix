@@ -36,7 +36,7 @@ in
   deny = cargo "deny" [ pkgs.cargo-deny ] "cargo deny --offline --locked --all-features check licenses bans sources";
   # Each fuzz target with its corpus and some thousand inputs, by the test runner.
   test-fuzz-smoke = cargo "fuzz-smoke" [ ] "cargo test --offline --locked -p xtcp2 --test fuzz";
-  test-race = (cargo "race" [ ] "bash scripts/test-race").overrideAttrs (old: {
+  test-race = (cargo "race" [ pkgs.valgrind ] "bash scripts/test-race").overrideAttrs (old: {
     cargoDeps = crates;
     # In front of the one that has no source.
     nativeBuildInputs = [

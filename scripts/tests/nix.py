@@ -403,6 +403,9 @@ def flake(found):
         architecture = system.removesuffix("-linux")
         for name in [*names, "soak"]:
             check(f"flake: an app for {name}", f"microvm-{architecture}-{name}" in found["apps"][system])
+        for name in ("bench-polls", "bench-builds"):
+            program = f"/nix/store/{name}/bin/{name}"
+            equal(f"flake: app {name}", found["apps"][system][name], program)
         for package in ("xtcp2", "xtcp2-soak", "image", "test-race"):
             check(f"flake: package {package}", package in found["packages"][system])
         equal(f"guests of {system}", sorted(found["guests"][system]), names)

@@ -30,8 +30,8 @@ let
   named = lib.genAttrs [
     # Of our own modules and files.
     "apacheKafka" "cacert" "cargo-deny" "clickhouse" "clippy" "coreutils" "docker" "gnugrep" "gnutar" "iproute2" "jre_headless"
-    "kmod" "makeWrapper" "maven" "nix" "nixfmt-tree" "openssl" "pkg-config" "python3" "qemu_kvm" "rustc-unwrapped" "rustfmt"
-    "shellcheck" "socat" "xtcp2" "xtcp2-soak" "zlib"
+    "kmod" "makeWrapper" "maven" "nix" "nixfmt-tree" "openssl" "pkg-config" "python3" "qemu_kvm" "rustfmt" "shellcheck" "socat"
+    "valgrind" "xtcp2" "xtcp2-soak" "zlib"
     # Of the modules of nixpkgs and microvm.nix that these set options of.
     "bash" "dbus" "e2fsprogs" "findutils" "glibcLocales" "gnused" "grafana" "kexec-tools" "lvm2" "prometheus" "tzdata" "util-linux"
   ] (name: fake name null);
@@ -63,6 +63,7 @@ let
     dockerTools.buildLayeredImage = arguments: fake arguments.name arguments;
     testers.runNixOSTest = arguments: fake arguments.name arguments;
     rustPlatform = { rustLibSrc = "/nix/store/std"; importCargoLock = fake "crates"; };
+    rustc-unwrapped = fakeWith "rustc-unwrapped" { llvm = fake "llvm" null; };
     wrapRustcWith = fake "rustc";
     grafanaPlugins.grafana-clickhouse-datasource = fake "grafana-clickhouse-datasource" null;
     linuxPackages = lib.makeExtensible (_: { kernel = fakeWith "linux" { version = "6.18"; config = { isYes = _: true; isEnabled = _: true; }; features = { }; }; });
