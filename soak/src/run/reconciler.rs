@@ -38,11 +38,13 @@ struct Total {
 pub struct Reconciler {
     flags: Vec<String>,
     report: PathBuf,
+    /// What they say besides: in an outage of the database, that it does not answer.
+    log: PathBuf,
     child: Option<Child>,
 }
 
 impl Reconciler {
-    /// Of the table at `clickhouse`, by the journal of `spool`; reports go to `folder`.
+    /// Of the table at `clickhouse`, by the journal of `spool`; reports and log go to `folder`.
     pub fn new(clickhouse: &str, spool: &Path, folder: &Path) -> Reconciler {
         let flag = |name: &str, value: String| [name.to_owned(), value];
         let mut flags = vec!["reconcile".to_owned(), "--json".to_owned()];
@@ -51,6 +53,7 @@ impl Reconciler {
         Reconciler {
             flags,
             report: folder.join("reconcile.json"),
+            log: folder.join("reconcile.log"),
             child: None,
         }
     }
@@ -66,9 +69,11 @@ impl Reconciler {
         let failed = |error: std::io::Error| format!("reconcile: {error}");
         let program = std::env::current_exe().map_err(failed)?;
         let out = File::create(&self.report).map_err(failed)?;
+        let mut log = File::options();
+        let log = log.create(true).append(true).open(&self.log).map_err(failed)?;
         let mut command = Command::new(program);
         command.args(&self.flags).args(more);
-        command.stdin(Stdio::null()).stdout(out).stderr(Stdio::inherit());
+        command.stdin(Stdio::null()).stdout(out).stderr(log);
         self.child = Some(command.spawn().map_err(failed)?);
         Ok(())
     }
