@@ -48,6 +48,10 @@ def load(totals):
     return "; ".join(f"{count:,} {what}" for what, count in words.items() if count) or "standing"
 
 
+def started(result):
+    return datetime.fromtimestamp(result["started_unix_ms"] / 1000, timezone.utc)
+
+
 def row(name, result, target):
     figures, totals = result["figures"], result["totals"]
     polls, memory = figures["poll_ms"], figures["rss_mib"]
@@ -64,6 +68,7 @@ def row(name, result, target):
         f"{memory['median']:.1f} / {memory['max']:.1f}",
         " / ".join(number(polls[key]) for key in ("median", "p99", "max")),
         number(figures["cpu_percent"]["median"]),
+        f"{started(result):%Y-%m-%d}, {result['environment']['commit']}",
     ]
 
 
@@ -90,12 +95,11 @@ def plots(report):
 
 
 def section(name, result):
-    started = datetime.fromtimestamp(result["started_unix_ms"] / 1000, timezone.utc)
     machine = result["environment"]
     lines = [
         f"### {name}",
         "",
-        f"{result['title']}. {started:%Y-%m-%d %H:%M} UTC, Linux {machine['kernel']}, {machine['cpus']} CPUs "
+        f"{result['title']}. {started(result):%Y-%m-%d %H:%M} UTC, Linux {machine['kernel']}, {machine['cpus']} CPUs "
         f"({machine['cpu_model']}), {machine['memory_mib'] / 1024:.0f} GiB, commit {machine['commit']}.",
         "",
         f"    {result['command']}",
@@ -111,7 +115,7 @@ def section(name, result):
 def summary(target=""):
     """A line for each run; its name leads to `target`, the document with the sections."""
     head = ["scenario", "verdict", "measured", "load", "polls", "rows", "threads, most", "restarts nobody ordered", "RSS MiB, median / max"]
-    head += ["poll ms, median / p99 / max", "CPU %, median"]
+    head += ["poll ms, median / p99 / max", "CPU %, median", "when, at commit"]
     found = results()
     lines = table(head, [row(name, result, target) for name, result in found.items()])
     missing = [name for name in SCENARIOS if name not in found]
