@@ -4,7 +4,7 @@ import json
 import math
 
 from evidence import RESULTS, number, read, table
-from plots import beside, plot
+from plots import grid, plot
 
 BARE = "bare loop, discards all"
 STABLE = "stable, --dest null"
@@ -77,7 +77,7 @@ def poll_cost():
         return {case: [(count, figure(cases[case])) for count, cases in along.items()] for case in along[next(iter(along))]}
 
     memory = sorted((namespaces * sockets, float(cases[STABLE]["rss_mib"])) for (namespaces, sockets), cases in by_size(rows).items())
-    return beside(
+    return grid(
         [
             plot(f"{SOCKETS_EACH} sockets in each namespace", "network namespaces", "CPU ms of a poll", cases(namespaces, cpu_ms)),
             plot(f"{NAMESPACES} namespaces", "sockets in each", "CPU ms of a poll", cases(sockets, cpu_ms)),

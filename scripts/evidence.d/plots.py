@@ -52,9 +52,9 @@ def plot(title, x_words, y_words, series):
     return "\n".join(parts)
 
 
-def beside(plots):
-    """One picture of several plots in a row."""
-    width = WIDTH * len(plots)
-    parts = [f'<g transform="translate({WIDTH * index} 0)">\n{one}\n</g>' for index, one in enumerate(plots)]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif">'
-    return "\n".join([head, f'<rect width="{width}" height="{HEIGHT}" fill="#FFFFFF"/>', *parts, "</svg>", ""])
+def grid(plots):
+    """One picture of several plots, two in a row."""
+    width, height = 2 * WIDTH, HEIGHT * math.ceil(len(plots) / 2)
+    parts = [f'<g transform="translate({WIDTH * (index % 2)} {HEIGHT * (index // 2)})">\n{one}\n</g>' for index, one in enumerate(plots)]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="sans-serif">'
+    return "\n".join([head, f'<rect width="{width}" height="{height}" fill="#FFFFFF"/>', *parts, "</svg>", ""])
