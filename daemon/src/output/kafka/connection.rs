@@ -13,7 +13,7 @@ use rdkafka::{
 use std::{
     io,
     mem::ManuallyDrop,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::mpsc::{self, Receiver, Sender, TryRecvError},
     thread,
     time::{Duration, Instant},
 };
@@ -23,6 +23,11 @@ use std::{
 const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Waited for such reports at a time, all of it.
 const PURGE_POLL: Duration = Duration::from_millis(5);
+/// How long the next client waits for the one before to be gone, so that there are no threads of two of them: its
+/// end takes milliseconds, but minutes inside a look-up of a name, and rows are not to wait for that.
+const SUCCESSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between looks whether it is gone.
+const SUCCESSION_POLL: Duration = Duration::from_millis(10);
 /// How long the process waits for the last client to be gone.
 const DISPOSAL_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -107,18 +112,31 @@ impl Connection {
         if let Err(error) = started {
             log::error!("a client of Kafka that was given up stays in memory: start of a thread: {error}");
         }
-        (reports, Disposal(ended))
+        let disposal = Disposal {
+            ended,
+            begun: Instant::now(),
+        };
+        (reports, disposal)
     }
 }
 
 /// A client that is on its way out.
-pub(super) struct Disposal(Receiver<()>);
+pub(super) struct Disposal {
+    ended: Receiver<()>,
+    begun: Instant,
+}
 
 impl Disposal {
+    /// When to look again whether the next client may begin; `None`: now.
+    pub fn look_again_at(&self, now: Instant) -> Option<Instant> {
+        let is_under_way = self.ended.try_recv() == Err(TryRecvError::Empty);
+        (is_under_way && now < self.begun + SUCCESSION_TIMEOUT).then(|| now + SUCCESSION_POLL)
+    }
+
     /// Waits, not for long, until the client is gone: its threads had better not run any more when the
     /// process ends, which takes down OpenSSL under them.
     pub fn wait(&self) {
-        let _ = self.0.recv_timeout(DISPOSAL_TIMEOUT);
+        let _ = self.ended.recv_timeout(DISPOSAL_TIMEOUT);
     }
 }
 

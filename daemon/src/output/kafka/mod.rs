@@ -2,7 +2,8 @@
 //!
 //! librdkafka does the protocol, in threads of its own: two, and one for each bootstrap
 //! address and each broker of the metadata. Its events come to our loop through an eventfd. A client that
-//! is given up ends in one more thread, so that the loop need not wait for them.
+//! is given up ends in one more thread, so that the loop need not wait for them; the next one begins when
+//! it is gone.
 //!
 //! Delivered means acknowledged by all replicas in sync. Within one producer, idempotence keeps a
 //! message that librdkafka sends again from being in the topic twice. It ends with the producer: what
@@ -87,6 +88,11 @@ impl Kafka {
 
     pub fn begin(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
         if self.connection.is_none() {
+            let disposal = self.disposal.as_ref();
+            self.retry_at = disposal.and_then(|disposal| disposal.look_again_at(now));
+            if self.retry_at.is_some() {
+                return;
+            }
             match Connection::open(&self.brokers, &self.settings) {
                 Ok(connection) => self.connection = Some(connection),
                 Err(error) => return self.failed(&error.to_string(), queue, now),
