@@ -28,6 +28,14 @@ pub enum Bug {
     QueuePastBound,
     /// The spool grows past its bound.
     SpoolPastBound,
+    /// Copies of messages on disk stay in memory when those are delivered.
+    CopiesStay,
+    /// Messages are handed over when the next ones are made.
+    HandedOverLate,
+    /// Sockets that polls before found stay known.
+    NeverForgotten,
+    /// The room of known sockets that are gone is kept.
+    RoomKept,
     /// A message is lost before anybody counted it.
     LostMessage,
     /// Polls count from 1 again.
@@ -42,7 +50,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug, and the invariant that it breaks.
-    pub const ALL: [(Bug, Invariant); 16] = [
+    pub const ALL: [(Bug, Invariant); 20] = [
         (Bug::SkipSocket, Invariant::RowForEachSocket),
         (Bug::StayHome, Invariant::RowForEachSocket),
         (Bug::DoubleRow, Invariant::NoSecondRow),
@@ -54,6 +62,10 @@ impl Bug {
         (Bug::Overtaken, Invariant::Order),
         (Bug::QueuePastBound, Invariant::Bounds),
         (Bug::SpoolPastBound, Invariant::Bounds),
+        (Bug::CopiesStay, Invariant::Bounds),
+        (Bug::HandedOverLate, Invariant::Bounds),
+        (Bug::NeverForgotten, Invariant::Bounds),
+        (Bug::RoomKept, Invariant::Bounds),
         (Bug::StayAway, Invariant::AtHome),
         (Bug::LostMessage, Invariant::CountersWithoutGaps),
         (Bug::PollSequenceRestarts, Invariant::PollSequenceGrows),

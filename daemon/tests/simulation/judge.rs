@@ -303,16 +303,19 @@ impl Judge {
         &self,
         queue: &Queue<MortalDisk>,
         memory_bytes_max: usize,
+        cached_bytes: usize,
         disk_bytes: usize,
         disk_bytes_max: usize,
     ) -> Checked {
-        let (alone, cached) = (queue.in_memory_bytes(), queue.cached_bytes());
+        let alone = queue.in_memory_bytes();
         hold(alone <= memory_bytes_max, Invariant::Bounds, || {
             format!("{alone} bytes queued in memory, at most {memory_bytes_max}")
         })?;
-        let cached_max = CACHED_BYTES_MAX + self.largest_bytes;
-        hold(cached <= cached_max, Invariant::Bounds, || {
-            format!("{cached} bytes of copies in memory, at most {cached_max}")
+        // Few seeds have so much on disk: it is as much a bound that there are no other copies.
+        let on_disk = usize::try_from(queue.queued().bytes).map_or(0, |queued| queued - alone);
+        let cached_max = on_disk.min(CACHED_BYTES_MAX + self.largest_bytes);
+        hold(cached_bytes <= cached_max, Invariant::Bounds, || {
+            format!("{cached_bytes} bytes of copies in memory, at most {cached_max}")
         })?;
         hold(disk_bytes <= disk_bytes_max, Invariant::Bounds, || {
             format!("{disk_bytes} bytes on disk, at most {disk_bytes_max}")

@@ -61,6 +61,8 @@ pub struct Machine {
     events_per_mille: u64,
     events_left: u64,
     disk_fails: bool,
+    /// Sockets and bytes of earlier polls, for bugs that are planted.
+    known_before: (usize, usize),
 }
 
 impl Machine {
@@ -107,8 +109,9 @@ impl Machine {
             steps: 0,
             polls_before_calm: random.between(4, 30),
             events_left: EVENTS_MAX,
-            events_per_mille: random.of(&[0, 10, 50]),
+            events_per_mille: random.of(&[0, 1, 10, 50]),
             disk_fails: random.happens(400),
+            known_before: (0, 0),
             random,
             settings,
             kernel,
@@ -116,14 +119,17 @@ impl Machine {
             bug,
         };
         machine.start(false)?;
+        // Where nothing else happens, it fails in the same way all the time.
+        machine.disk_changes();
         Ok(machine)
     }
 
     /// A daemon starts, after another one perhaps.
     fn start(&mut self, power_cut: bool) -> Result<(), Violation> {
         self.disk.revive();
-        // A record that cannot be read at the start is lost; the spool's own tests have that.
+        // A record that cannot be read right at the start is lost; the spool's own tests have that.
         let faults = self.disk.disk.faults.replace(Faults::default());
+        let flips = self.disk.flips.replace(0);
         let instance_id = self.random.next() | 1;
         let settings = &self.settings;
         self.memory_bytes_max = match self.bug {
@@ -156,11 +162,13 @@ impl Machine {
         self.judge
             .starts(instance_id, settings.poll.states, &queue, power_cut)?;
         self.outlet.queue = queue;
+        self.outlet.held_back.clear();
         self.world = Simulated::new(&self.kernel);
         self.pipeline = Pipeline::new(Poll::new(settings.poll), settings.rows(instance_id));
         let now = self.kernel.borrow().now();
         self.schedule = Schedule::new(settings.frequency, settings.jitter_percent, instance_id, now);
         self.disk.disk.faults.set(faults);
+        self.disk.flips.set(flips);
         Ok(())
     }
 
@@ -195,12 +203,26 @@ impl Machine {
         }
         self.take_in()?;
         if let Some(report) = ended {
+            let known = self.known_sockets();
             let kernel = self.kernel.borrow();
             self.judge
                 .poll_ended(report, self.pipeline.poll.counters(), &kernel)?;
-            self.judge.memory(self.pipeline.poll.known_sockets(), &kernel)?;
+            self.judge.memory(known, &kernel)?;
         }
         self.check()
+    }
+
+    /// What the daemon remembers from poll to poll: sockets, and their bytes.
+    fn known_sockets(&mut self) -> (usize, usize) {
+        let (sockets, bytes) = self.pipeline.poll.known_sockets();
+        let (sockets_before, bytes_before) = self.known_before;
+        let known = match self.bug {
+            Some(Bug::NeverForgotten) => (sockets_before + sockets, bytes_before + bytes),
+            Some(Bug::RoomKept) => (sockets, bytes_before.max(bytes)),
+            _ => (sockets, bytes),
+        };
+        self.known_before = known;
+        known
     }
 
     /// What was offered and what arrived since the last time.
@@ -218,9 +240,14 @@ impl Machine {
         }
         let queue = &self.outlet.queue;
         self.judge.books(queue)?;
+        let delivered_bytes = match self.bug {
+            Some(Bug::CopiesStay) => usize::try_from(queue.counters.delivered.bytes).unwrap(),
+            _ => 0,
+        };
         self.judge.bounds(
             queue,
             self.memory_bytes_max,
+            queue.cached_bytes() + delivered_bytes,
             self.disk.disk.used(),
             self.disk_bytes_max,
         )?;
@@ -334,13 +361,15 @@ impl Machine {
             _ => random.below(per_mille_max),
         };
         let writes = some(300);
+        let (syncs, others) = (some(300), some(300));
         self.disk.disk.faults.set(Faults {
             writes,
-            syncs: some(300),
-            others: some(300),
-            // A disk that fails to write may fail to read.
-            reads: writes,
+            syncs,
+            others,
+            // A disk that fails to write may fail to read; or reads fail until it changes again.
+            reads: random.of(&[writes, 1000]),
         });
+        self.disk.flips.set(random.of(&[0, 0, 50]));
         let used = self.disk.disk.used();
         let room = usize::try_from(random.below(20_000)).unwrap();
         let space = random.of(&[usize::MAX, usize::MAX, used + room]);
@@ -366,7 +395,8 @@ impl Machine {
     fn end(&mut self) -> Result<(), Violation> {
         self.note();
         self.outcome.ends += 1;
-        let late = self.pipeline.end();
+        let mut late = std::mem::take(&mut self.outlet.held_back);
+        late.extend(self.pipeline.end());
         self.outlet.offered.extend(late.iter().cloned());
         self.outlet.queue.came_too_late(late);
         self.outlet.receiver.close(&mut self.outlet.queue);
@@ -416,6 +446,7 @@ impl Machine {
     fn calm_down(&mut self) -> Result<(), Violation> {
         self.disk.revive();
         self.disk.disk.faults.set(Faults::default());
+        self.disk.flips.set(0);
         self.disk.disk.space.set(usize::MAX);
         self.outlet.receiver.calm_down();
         let calm_since = {

@@ -77,7 +77,7 @@ fn run_all(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         sum += run(seed);
     }
-    println!("{count} seeds in {:.1?}: {sum:?}", started.elapsed());
+    println!("{count} seeds in {:.1?}: {sum}", started.elapsed());
     assert!(sum.never().is_empty(), "never happened: {:?}", sum.never());
 }
 

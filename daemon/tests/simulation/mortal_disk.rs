@@ -17,6 +17,8 @@ pub struct MortalDisk {
     /// Changes until the process is killed in the middle of one.
     changes_left: Rc<Cell<Option<u64>>>,
     is_dead: Rc<Cell<bool>>,
+    /// Of 1,000 reads, so many come with a bit that was not written.
+    pub flips: Rc<Cell<u64>>,
 }
 
 impl MortalDisk {
@@ -26,6 +28,7 @@ impl MortalDisk {
             kernel: Rc::clone(kernel),
             changes_left: Rc::default(),
             is_dead: Rc::default(),
+            flips: Rc::default(),
         }
     }
 
@@ -87,7 +90,13 @@ impl Disk for MortalDisk {
     }
 
     fn read_at(&self, file: &usize, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.disk.read_at(file, buffer, offset)
+        self.disk.read_at(file, buffer, offset)?;
+        let random = &mut self.kernel.borrow_mut().random;
+        if random.happens(self.flips.get()) {
+            let at = random.index(buffer.len());
+            buffer[at] ^= 1 << random.below(8);
+        }
+        Ok(())
     }
 
     fn write_at(&self, file: &usize, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -24,6 +24,8 @@ pub struct Outlet {
     watched: Weak<Handle>,
     /// What was offered since that was taken last.
     pub offered: Vec<Message>,
+    /// What a planted bug hands over late.
+    pub held_back: Vec<Message>,
 }
 
 impl Outlet {
@@ -41,6 +43,7 @@ impl Outlet {
             read_at: None,
             watched: Weak::new(),
             offered: Vec::new(),
+            held_back: Vec::new(),
         }
     }
 
@@ -94,8 +97,12 @@ impl Surroundings<Open> for Outlet {
     }
 
     fn offer(&mut self, mut messages: Vec<Message>) {
-        if self.shows(Bug::LostMessage) {
-            messages.pop();
+        if self.kernel.borrow().bug == Some(Bug::HandedOverLate) {
+            std::mem::swap(&mut messages, &mut self.held_back);
+        }
+        // Of several the first, so that it is the next one that shows the gap.
+        if messages.len() > 1 && self.shows(Bug::LostMessage) {
+            messages.remove(0);
         }
         self.offered.extend(messages.iter().cloned());
         if self.shows(Bug::UncountedDrop) {

@@ -257,6 +257,8 @@ impl Stream {
         }
         match written {
             Ok(_) if mood == Mood::Stalls => STALL_MAX,
+            // Nothing is there to be sent until the disk is read again.
+            Ok(_) if queue.read_pause().is_some() => RETRY,
             Ok(_) => TURN,
             Err(_) => {
                 self.lose(queue);
@@ -334,7 +336,8 @@ impl Broker {
         let next = self.in_flight.iter().map(|in_flight| in_flight.due).min();
         match next {
             Some(due) => due.saturating_sub(now),
-            None if mood == Mood::Away => RETRY,
+            // Or the disk fails to read the next.
+            None if mood == Mood::Away || queue.read_pause().is_some() => RETRY,
             None => TURN,
         }
     }
