@@ -11,10 +11,13 @@
 )]
 
 mod messages;
+#[path = "common/proto.rs"]
+mod proto;
 
-use messages::{Random, anything, encoder, repository, row};
+use messages::{Random, anything, encoder, row};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Value};
+use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
+use proto::{message_of, record};
 use std::collections::{BTreeMap, BTreeSet};
 use xtcp2::{
     envelope::{Closed, Envelope},
@@ -23,20 +26,6 @@ use xtcp2::{
 };
 
 const MESSAGES: u64 = 20_000;
-
-fn message_of(file: &str, name: &str) -> MessageDescriptor {
-    let path = repository(file);
-    let set = protox::compile([&path], [path.parent().unwrap()]).unwrap();
-    let pool = DescriptorPool::from_file_descriptor_set(set).unwrap();
-    pool.get_message_by_name(name).unwrap()
-}
-
-fn record() -> MessageDescriptor {
-    message_of(
-        "proto/xtcp_flat_record.proto",
-        "xtcp_flat_record.v1.XtcpFlatRecord",
-    )
-}
 
 type Values = BTreeMap<String, Value>;
 

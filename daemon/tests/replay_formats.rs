@@ -9,12 +9,15 @@
 
 mod common;
 mod messages;
+#[path = "common/proto.rs"]
+mod proto;
 
 use common::{poll::output_of, program::xtcp2};
 use insta::assert_snapshot;
 use messages::repository;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use proto::message_of;
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -136,10 +139,7 @@ fn protobuf_list() {
 }
 
 fn envelope() -> MessageDescriptor {
-    let path = repository("proto/xtcp_flat_record.proto");
-    let set = protox::compile([&path], [path.parent().unwrap()]).unwrap();
-    let pool = DescriptorPool::from_file_descriptor_set(set).unwrap();
-    pool.get_message_by_name("xtcp_flat_record.v1.Envelope").unwrap()
+    message_of("proto/xtcp_flat_record.proto", "xtcp_flat_record.v1.Envelope")
 }
 
 /// The default of a replay to a pipe is jsonl, as it is the daemon's.

@@ -262,7 +262,7 @@ impl Http {
             head: head.into_bytes(),
             sent: 0,
             sending: true,
-            response: Response::new(),
+            response: Response::default(),
             until: now + EXCHANGE_TIMEOUT,
         });
     }

@@ -13,7 +13,7 @@ mod file;
 mod held;
 mod http;
 mod http_headers;
-mod http_response;
+pub mod http_response;
 pub mod kafka;
 mod link;
 mod queue;

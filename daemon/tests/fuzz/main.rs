@@ -3,8 +3,7 @@
 //! Each test is a bolero target: under `cargo test` it goes through the corpus that it may have in `__fuzz__`, then gets some
 //! thousand random inputs in [`TEST_TIME`], or in as many milliseconds as `BOLERO_RANDOM_TEST_TIME_MS` says.
 //! `scripts/fuzz` looks for new ones guided by coverage, and keeps the corpora. Random bytes alone hardly get past a magic
-//! number, so inputs are also made from valid ones, damaged at random. The answers that an HTTP receiver gives are read by a
-//! private module, which has its target beside it.
+//! number, so inputs are also made from valid ones, damaged at random.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,10 +22,13 @@ macro_rules! target {
     };
 }
 
+mod answers;
 mod captures;
 #[path = "../messages/mod.rs"]
 mod messages;
 mod planted;
+#[path = "../common/proto.rs"]
+mod proto;
 mod records;
 mod requests;
 mod settings;

@@ -3,13 +3,18 @@
 use crate::{
     Damage, damaged,
     messages::{self, RECORDED, encoder, push_attribute},
+    proto,
 };
+use prost::Message;
+use prost_reflect::{DynamicMessage, MessageDescriptor, Value as Theirs};
+use std::sync::LazyLock;
 use xtcp2::{
     envelope::Closed,
     format::{Format, Formatter},
     netlink::inet_diag::{Attributes, INET_DIAG_MSG_BYTES, InetDiagMsg},
     record::{
-        Encoder, FIELD_COUNT, Identity, NETNS_BYTES_MAX, Origin, ROW_BYTES_MAX, Row, TEXT_BYTES_MAX, rows_of,
+        Encoder, FIELD_COUNT, FIELDS, Identity, NETNS_BYTES_MAX, Origin, ROW_BYTES_MAX, Row, TEXT_BYTES_MAX,
+        Value, rows_of,
     },
 };
 
@@ -39,7 +44,35 @@ fn widest_encoder() -> Encoder {
     encoder
 }
 
-/// Encodes a reply; whatever it is, its row has a bound and can be read back.
+/// The row as the .proto has it.
+static RECORD: LazyLock<MessageDescriptor> = LazyLock::new(proto::record);
+
+/// prost reads the same values out of a row as we do, knows every field of it, and writes the same bytes.
+fn compare_with_prost(bytes: &[u8], row: &Row<'_>) {
+    let theirs = DynamicMessage::decode(RECORD.clone(), bytes).expect("a message of the .proto");
+    assert_eq!(theirs.unknown_fields().count(), 0);
+    for (index, field) in FIELDS.iter().enumerate() {
+        let value = theirs
+            .get_field_by_name(field.name)
+            .expect("a field of the .proto");
+        let is_same = match (row.get(index), &*value) {
+            (None, _) => !theirs.has_field_by_name(field.name),
+            (Some(Value::Uint(ours)), Theirs::U32(theirs)) => ours == u64::from(*theirs),
+            (Some(Value::Uint(ours)), Theirs::U64(theirs)) => ours == *theirs,
+            (Some(Value::Int(ours)), Theirs::I64(theirs)) => ours == *theirs,
+            (Some(Value::Text(ours)), Theirs::String(theirs)) => ours == theirs,
+            (Some(Value::Bytes(ours)), Theirs::Bytes(theirs)) => ours == theirs,
+            (Some(Value::Congestion(ours)), Theirs::EnumNumber(theirs)) => {
+                i64::from(ours) == i64::from(*theirs)
+            }
+            _ => false,
+        };
+        assert!(is_same, "{}: {:?}, prost: {value:?}", field.name, row.get(index));
+    }
+    assert_eq!(theirs.encode_to_vec(), bytes);
+}
+
+/// Encodes a reply; whatever it is, its row has a bound and can be read back, by prost as well.
 fn encode(encoder: &mut Encoder, reply: &[u8], room: &mut [u8]) {
     let Some(message) = InetDiagMsg::new(reply) else {
         return assert!(reply.len() < INET_DIAG_MSG_BYTES);
@@ -48,6 +81,7 @@ fn encode(encoder: &mut Encoder, reply: &[u8], room: &mut [u8]) {
     assert!(length <= ROW_BYTES_MAX);
     let row = Row::decode(&room[..length]).expect("a row of our own");
     assert!((0..FIELD_COUNT).any(|index| row.get(index).is_some()));
+    compare_with_prost(&room[..length], &row);
     assert_eq!(encoder.anomalies().overflowed, 0);
 }
 
