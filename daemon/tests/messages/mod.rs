@@ -109,10 +109,15 @@ impl Random {
     }
 }
 
-/// The recorded message with other numbers in its tcp_info and memory information: a branch
-/// predictor learns one row by heart, but not 512.
+/// The recorded message with other numbers.
 pub fn varied(random: &mut Random) -> Vec<u8> {
-    let mut message = RECORDED.to_vec();
+    vary(RECORDED, random)
+}
+
+/// A message with other numbers in its tcp_info and memory information: a branch predictor learns
+/// one row by heart, but not 512.
+pub fn vary(message: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut message = message.to_vec();
     let mut at = 72;
     while at + 4 <= message.len() {
         let length = usize::from(u16::from_ne_bytes([message[at], message[at + 1]]));
