@@ -15,7 +15,7 @@ mod messages;
 mod prost_record;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use messages::{RECORDED, Random, encoder, varied, vary};
+use messages::{DATAGRAM_MESSAGES, RECORDED, Random, encoder, many_varied, vary};
 use prost::Message;
 use std::hint::black_box;
 use xtcp2::{
@@ -31,8 +31,6 @@ use xtcp2::{
 const VARIED: usize = 512;
 /// Rows of the envelope that is compared with prost's.
 const MARSHAL_ROWS: u32 = 64;
-/// As many messages as a datagram of the kernel holds, about.
-const DATAGRAM_MESSAGES: usize = 20;
 /// State of an established connection (include/net/tcp_states.h, Linux 6.18).
 const TCP_ESTABLISHED: u8 = 1;
 
@@ -46,10 +44,7 @@ fn rows(criterion: &mut Criterion) {
     let mut random = Random(1);
     let mut sets: Vec<(String, Vec<Vec<u8>>)> = [
         ("full, the same", vec![RECORDED.to_vec()]),
-        (
-            "full, 512 varied",
-            (0..VARIED).map(|_| varied(&mut random)).collect(),
-        ),
+        ("full, 512 varied", many_varied(VARIED)),
         ("no attributes", vec![RECORDED[..INET_DIAG_MSG_BYTES].to_vec()]),
     ]
     .map(|(name, messages)| (name.to_owned(), messages))
@@ -122,8 +117,7 @@ fn accounting(criterion: &mut Criterion) {
 /// Kernel bytes of 64 sockets to the bytes of an envelope; beside it prost, which is given the rows as structures
 /// already and only writes them.
 fn marshal(criterion: &mut Criterion) {
-    let mut random = Random(1);
-    let messages: Vec<Vec<u8>> = (0..MARSHAL_ROWS).map(|_| varied(&mut random)).collect();
+    let messages = many_varied(MARSHAL_ROWS as usize);
     let mut encoder = encoder(Attributes::DEFAULT);
     let mut envelope = Envelope::new(MARSHAL_ROWS, 16 << 20);
     let mut marshal = |sink: &mut dyn FnMut(&[u8])| {

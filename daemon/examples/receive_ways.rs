@@ -1,5 +1,5 @@
-//! Reads the same dumps by recv(2) and by io_uring: `receive_ways recv|io_uring ROUNDS [FOLDER]` dumps the TCP
-//! sockets of each namespace of the folder (/run/netns) ROUNDS times, over one netlink socket for each that stays
+//! Reads the same dumps by recv(2) and by io_uring: `receive_ways recv|io_uring ROUNDS` dumps the TCP
+//! sockets of each namespace of /run/netns ROUNDS times, over one netlink socket for each that stays
 //! open, and discards the replies. Prints what it cost, tab-separated; scripts/bench-io-uring makes a table of both.
 //! Needs root.
 
@@ -170,11 +170,10 @@ fn by_io_uring(sockets: &[OwnedFd], request: &[u8], rounds: u32) -> Read {
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [way, rounds, rest @ ..] = arguments.as_slice() else {
-        panic!("expected recv|io_uring ROUNDS [FOLDER]");
+    let [way, rounds] = arguments.as_slice() else {
+        panic!("expected recv|io_uring ROUNDS");
     };
     let rounds: u32 = rounds.parse().expect("ROUNDS");
-    let folder = rest.first().map_or("/run/netns", String::as_str);
     let open = |entry: std::io::Result<fs::DirEntry>| {
         setns(
             File::open(entry.unwrap().path()).unwrap(),
@@ -184,7 +183,7 @@ fn main() {
         let (kind, diag) = (SockType::Raw, SockProtocol::NetlinkSockDiag);
         socket(AddressFamily::Netlink, kind, SockFlag::SOCK_CLOEXEC, diag).unwrap()
     };
-    let sockets: Vec<OwnedFd> = fs::read_dir(folder).unwrap().map(open).collect();
+    let sockets: Vec<OwnedFd> = fs::read_dir("/run/netns").unwrap().map(open).collect();
     let request = dump_both_families(Attributes::DEFAULT.idiag_ext(), States::ALL, 1);
 
     let usage = || getrusage(UsageWho::RUSAGE_SELF).unwrap();

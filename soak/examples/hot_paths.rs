@@ -9,7 +9,7 @@ mod captures;
 #[path = "../../daemon/tests/messages/mod.rs"]
 mod messages;
 
-use messages::{RECORDED, encoder, varied};
+use messages::{DATAGRAM_MESSAGES, RECORDED, encoder, many_varied};
 use std::{env, hint::black_box};
 use xtcp2::{
     envelope::Envelope,
@@ -20,15 +20,12 @@ use xtcp2::{
     record::ROW_BYTES_MAX,
 };
 
-/// As many messages as a datagram of the kernel holds, about.
-const MESSAGES: usize = 20;
 /// Rows of an envelope.
 const ROWS: u32 = 64;
 
 /// Kernel bytes of a socket to the protobuf bytes of its row.
 fn row(times: u64) {
-    let mut random = messages::Random(1);
-    let messages: Vec<Vec<u8>> = (0..64).map(|_| varied(&mut random)).collect();
+    let messages = many_varied(64);
     let mut encoder = encoder(Attributes::DEFAULT);
     let mut room = vec![0; ROW_BYTES_MAX];
     for (counter, bytes) in (0..times).zip(messages.iter().cycle()) {
@@ -54,10 +51,13 @@ fn envelope(times: u64) {
 
 /// The messages of a datagram, and the one that ends a dump.
 fn walk(times: u64) {
-    let datagram = captures::dump(&vec![RECORDED.to_vec(); MESSAGES]);
+    let datagram = captures::dump(&vec![RECORDED.to_vec(); DATAGRAM_MESSAGES]);
     for _ in 0..times {
         let walk = Messages::new(black_box(&datagram));
-        assert_eq!(walk.filter(|message| message.is_ok()).count(), MESSAGES + 1);
+        assert_eq!(
+            walk.filter(|message| message.is_ok()).count(),
+            DATAGRAM_MESSAGES + 1
+        );
     }
 }
 

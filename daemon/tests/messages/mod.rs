@@ -17,6 +17,9 @@ use xtcp2::{
 /// Linux 6.18 sent them.
 pub const RECORDED: &[u8] = include_bytes!("../fixtures/tcp_bbr_established_6_18.bin");
 
+/// As many messages as a datagram of the kernel holds, about.
+pub const DATAGRAM_MESSAGES: usize = 20;
+
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -112,6 +115,12 @@ impl Random {
 /// The recorded message with other numbers.
 pub fn varied(random: &mut Random) -> Vec<u8> {
     vary(RECORDED, random)
+}
+
+/// So many of them, always the same.
+pub fn many_varied(count: usize) -> Vec<Vec<u8>> {
+    let mut random = Random(1);
+    (0..count).map(|_| varied(&mut random)).collect()
 }
 
 /// A message with other numbers in its tcp_info and memory information: a branch predictor learns
