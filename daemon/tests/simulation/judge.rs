@@ -69,6 +69,8 @@ pub struct Judge {
     /// Messages that the disk refused and that were there at a start all the same: a failed fdatasync may have
     /// forgotten them, and then a power cut takes them.
     doubtful: HashSet<Identity>,
+    /// Messages that were on disk for certain and left: an acknowledgement that a power cut undoes brings them back.
+    left_disk: HashSet<Identity>,
     /// Messages that were counted as dropped. A disk that fails may keep one all the same: it may come late.
     given_up: HashSet<Identity>,
     /// The first record counter of the last message of each instance that arrived.
@@ -96,10 +98,9 @@ impl Judge {
             })?;
         }
         for (identity, (copies, _)) in &found.0 {
-            let key = self.keys.get(identity);
-            let is_known = key.is_some();
+            let is_known = self.keys.contains_key(identity);
             let was_on_disk = self.waiting.0.get(identity).is_some_and(|(_, is)| *is);
-            if !was_on_disk && key.is_some_and(|key| !self.made[key].arrived) {
+            if !was_on_disk && !self.left_disk.contains(identity) {
                 self.doubtful.insert(*identity);
             }
             hold(is_known && *copies == 1, Invariant::SpoolKeeps, || {
@@ -123,6 +124,7 @@ impl Judge {
             keys: std::mem::take(&mut self.keys),
             last_arrived: std::mem::take(&mut self.last_arrived),
             doubtful: std::mem::take(&mut self.doubtful),
+            left_disk: std::mem::take(&mut self.left_disk),
             given_up: std::mem::take(&mut self.given_up),
             largest_bytes: self.largest_bytes,
             polls_checked: self.polls_checked,
@@ -255,9 +257,12 @@ impl Judge {
         let now = Waiting::of(queue);
         let mut left = Tally::default();
         let (mut arrived, mut lost) = (0, 0);
-        for (identity, (copies, _)) in &self.waiting.0 {
+        for (identity, (copies, was_on_disk)) in &self.waiting.0 {
             let gone = copies.saturating_sub(now.copies(identity));
             if gone > 0 {
+                if *was_on_disk {
+                    self.left_disk.insert(*identity);
+                }
                 let made = &self.made[&self.keys[identity]];
                 left = plus(left, gone, gone * made.rows, gone * made.bytes.len() as u64);
                 if made.arrived {
@@ -468,7 +473,12 @@ impl Judge {
     /// and has not left since.
     pub fn dies(&mut self, queue: &Queue<MortalDisk>) {
         let now = Waiting::of(queue);
-        self.waiting.0.retain(|identity, _| now.copies(identity) > 0);
+        let left = self
+            .waiting
+            .0
+            .extract_if(.., |identity, _| now.copies(identity) == 0);
+        let left_disk = left.filter(|(_, (_, was_on_disk))| *was_on_disk);
+        self.left_disk.extend(left_disk.map(|(identity, _)| identity));
     }
 
     /// Whether everything that was made and is not lost for good is with the receiver.
