@@ -1,7 +1,7 @@
 //! One visit to a network namespace: go in, open a socket that stays there, come home.
 //!
 //! Nothing is held per namespace: the path is closed before the visit returns, so a deleted
-//! namespace is pinned only by the socket, for as long as its dump is read.
+//! namespace is pinned only by the socket, for as long as its dump is read, a standstill of the poll included.
 
 use super::system::{Linux, System};
 use nix::errno::Errno;
