@@ -220,6 +220,33 @@ fn a_filter_ends_with_success_when_its_reader_goes() {
     });
 }
 
+#[test]
+fn rows_that_stdout_does_not_take_are_an_error_at_the_end() {
+    sandbox::run("rows_that_stdout_does_not_take_are_an_error_at_the_end", || {
+        let sockets = Sockets::open(300);
+        let bounded = [&NO_ADMIN[..], &["-shutdownTimeout", "100ms"]].concat();
+        let once = [&bounded[..], &["-maxLoops", "1"]].concat();
+        let full_disk = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let lost = "601 rows were not delivered within --shutdown-timeout";
+
+        let mut program = Program::spawn(command(&once).stdout(full_disk()));
+        assert_eq!(program.wait().code(), Some(1));
+        program.log_line(lost);
+
+        // More than a pipe takes.
+        let mut program = Program::spawn(command(&once).stdout(Stdio::piped()));
+        let _unread = program.take_stdout();
+        assert_eq!(program.wait().code(), Some(1));
+        program.log_line(" rows were not delivered within --shutdown-timeout");
+
+        let mut program = Program::spawn(command(&bounded).stdout(full_disk()));
+        program.log_line("poll 1: ");
+        assert!(program.terminate().success(), "asked for");
+        program.log_line(lost);
+        drop(sockets);
+    });
+}
+
 /// What the service manager was told so far, in order.
 fn told(manager: &UnixDatagram) -> Vec<String> {
     let mut all = Vec::new();

@@ -109,6 +109,7 @@ impl Stdio {
         })
     }
 
+    /// Whether its reader left. The end of the daemon is another matter: what is lost by that is an error.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
@@ -154,7 +155,6 @@ impl Stdio {
 
     /// Nothing follows: a message that was half written stays half written.
     pub fn end(&mut self) {
-        self.closed = true;
         self.retry_at = None;
     }
 

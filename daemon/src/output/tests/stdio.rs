@@ -54,6 +54,8 @@ fn a_reader_that_went_away_closes_the_output_even_when_idle() {
         assert!(driver.output.is_idle());
         assert!(driver.counters().dropped(DropReason::WriteError).messages > 0);
         driver.assert_quiet();
+        driver.output.shutdown();
+        assert!(driver.output.is_closed());
     }
 }
 
@@ -88,4 +90,7 @@ fn a_regular_file_and_a_full_disk() {
     driver.offer(message(0, 10));
     driver.run_until("two tries", |output| output.counters().errors == 2);
     assert!(!driver.output.is_idle() && !driver.output.is_closed());
+    driver.output.shutdown();
+    assert!(!driver.output.is_closed(), "no reader left: rows were lost");
+    assert_eq!(driver.counters().dropped(DropReason::Shutdown).messages, 1);
 }
