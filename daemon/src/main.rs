@@ -12,6 +12,7 @@ use xtcp2::{
     config::Config,
     daemon::{self, Daemon, Fatal, Reload},
     logger, output,
+    sys::file_size_limit,
 };
 
 fn main() -> ExitCode {
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return end(Err(Fatal::system("sigprocmask")(error))),
     };
+    if let Err(error) = file_size_limit::report_as_error() {
+        return end(Err(Fatal::system("signal")(error)));
+    }
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let read = move || cli::parse(arguments.iter().cloned(), environment.iter().cloned());

@@ -14,6 +14,7 @@ use common::{
     rows::{self, Head},
     sandbox,
 };
+use nix::sys::resource::{Resource, setrlimit};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -152,6 +153,60 @@ fn a_receiver_that_stands_still_costs_the_oldest_rows_and_no_poll() {
             drop(sockets);
         },
     );
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
+    sandbox::run("a_limit_on_the_size_of_files_is_like_a_full_disk", || {
+        const BYTES_MAX: u64 = 8 << 10;
+        let (folder, sockets) = (sandbox::folder(), Sockets::open(300));
+        // Of this process, which writes to pipes alone, and with it of those that it starts.
+        setrlimit(Resource::RLIMIT_FSIZE, BYTES_MAX, BYTES_MAX).unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let start = |arguments: &[&str]| {
+            let fixed = [
+                "-promListen",
+                "none",
+                "-maxLoops",
+                "1",
+                "-shutdownTimeout",
+                "100ms",
+            ];
+            let one_by_one = ["-marshal", "jsonl", "-envelopeFlushRows", "1"];
+            command(&[&fixed[..], &one_by_one, arguments].concat())
+        };
+        let refused = "File too large (os error 27); next try in ";
+
+        let dest = format!("file:{}", path("rows").display());
+        let mut program = Program::spawn(&mut start(&["-dest", &dest]));
+        assert_eq!(program.wait().code(), Some(1));
+        program.log_line(refused);
+        let rows = fs::read_to_string(path("rows")).unwrap();
+        assert!(
+            rows.len() as u64 <= BYTES_MAX && rows.ends_with("}\n"),
+            "no half line"
+        );
+        assert_eq!(rows.lines().count() as u64, program.summary().delivered);
+
+        let stdout = fs::File::create(path("stdout")).unwrap();
+        let mut program = Program::spawn(start(&[]).stdout(stdout));
+        assert_eq!(program.wait().code(), Some(1));
+        program.log_line(refused);
+        assert_eq!(fs::metadata(path("stdout")).unwrap().len(), BYTES_MAX);
+
+        let recording = path("recording");
+        let recording = ["-dest", "null", "--record", recording.to_str().unwrap()];
+        let mut program = Program::spawn(&mut start(&recording));
+        assert!(program.wait().success(), "rows were asked for first");
+        program.log_line("--record: File too large (os error 27); the recording ends here");
+
+        let (nobody, spool) = (format!("unix:{}", path("nobody").display()), path("spool"));
+        let spooled = ["-dest", &nobody, "--spool-dir", spool.to_str().unwrap()];
+        let mut program = Program::spawn(&mut start(&spooled));
+        assert_eq!(program.wait().code(), Some(1));
+        program.log_line("File too large (os error 27); messages are kept in memory only");
+        drop(sockets);
+    });
 }
 
 #[test]

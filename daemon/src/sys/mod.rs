@@ -2,6 +2,7 @@
 //! one safe function each.
 #![allow(unsafe_code)]
 
+pub mod file_size_limit;
 pub mod kafka_brokers;
 pub mod kafka_queue;
 pub mod netns_cookie;
