@@ -20,7 +20,7 @@ use crate::{
 };
 use nix::sys::socket::SockType;
 use std::{
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, IoSlice},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -276,21 +276,16 @@ impl Http {
             return Ok(());
         };
         while exchange.sending {
-            let mut skip = exchange.sent;
-            let parts = [&exchange.head, &self.preamble, &message.bytes];
-            let rest = parts.into_iter().find_map(|part| match part.get(skip..) {
-                Some(rest) if !rest.is_empty() => Some(rest),
-                _ => {
-                    skip -= part.len();
-                    None
-                }
-            });
-            let written = match rest {
-                Some(rest) => self.transport.write(socket, rest),
-                None => self.transport.flush(socket).map(|()| 0),
+            // At once: a small request is one segment.
+            let mut parts = [&exchange.head, &self.preamble, &message.bytes].map(|part| IoSlice::new(part));
+            let mut rest = &mut parts[..];
+            IoSlice::advance_slices(&mut rest, exchange.sent);
+            let written = match rest.is_empty() {
+                false => self.transport.write(socket, rest),
+                true => self.transport.flush(socket).map(|()| 0),
             };
             match written {
-                Ok(0) if rest.is_some() => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) if !rest.is_empty() => return Err(ErrorKind::WriteZero.into()),
                 Ok(0) => exchange.sending = false,
                 Ok(count) => exchange.sent += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -4,11 +4,11 @@ use nix::{
     errno::Errno,
     sys::socket::{
         AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
-        getpeername, getsockname, recv, send, setsockopt, socket, sockopt,
+        getpeername, getsockname, recv, send, sendmsg, setsockopt, socket, sockopt,
     },
 };
 use std::{
-    io::{self, Read, Write},
+    io::{self, IoSlice, Read, Write},
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
@@ -49,6 +49,9 @@ impl Socket {
         };
         let socket = Socket::new(family, kind)?;
         if kind == SockType::Stream {
+            // What is sent is whole messages. Nagle would hold the end of one back until the receiver, which may wait for
+            // just that, has acknowledged what came before: 40 ms.
+            setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
             setsockopt(&socket, sockopt::KeepAlive, &true)?;
             setsockopt(&socket, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_SECONDS)?;
             setsockopt(&socket, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
@@ -134,6 +137,16 @@ impl Write for Socket {
         Ok(send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
     }
 
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(sendmsg::<()>(
+            self.0.as_raw_fd(),
+            parts,
+            &[],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -142,6 +155,14 @@ impl Write for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_message_waits_for_no_acknowledgement() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (Connecting::Done(socket) | Connecting::Started(socket)) =
+            Socket::connect_inet(listener.local_addr().unwrap(), SockType::Stream).unwrap();
+        assert!(nix::sys::socket::getsockopt(&socket, sockopt::TcpNoDelay).unwrap());
+    }
 
     #[test]
     fn a_connection_to_itself_is_none() {

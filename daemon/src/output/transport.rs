@@ -4,7 +4,7 @@
 use super::socket::Socket;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto, pki_types::ServerName};
 use std::{
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, IoSlice, Read, Write},
     sync::Arc,
 };
 
@@ -67,10 +67,13 @@ impl Transport {
         }
     }
 
-    pub fn write(&mut self, socket: &mut Socket, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes what fits of `parts`, one behind the other.
+    pub fn write(&mut self, socket: &mut Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Transport::Plain => socket.write(bytes),
-            Transport::Tls(connection) => rustls::Stream::new(&mut **connection, socket).write(bytes),
+            Transport::Plain => socket.write_vectored(parts),
+            Transport::Tls(connection) => {
+                rustls::Stream::new(&mut **connection, socket).write_vectored(parts)
+            }
         }
     }
 

@@ -257,6 +257,39 @@ fn an_idle_http_output_is_quiet() {
     driver.assert_quiet();
 }
 
+/// With the head in a segment of its own, the body waited 40 ms for the receiver to acknowledge that.
+#[test]
+fn a_small_request_arrives_in_one_piece() {
+    const REQUESTS: u64 = 50;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut buffer = [0; 4096];
+        let mut pieces = 0;
+        for sequence in 0..REQUESTS {
+            let body = [b"header\n", &message(sequence, 5).bytes[..]].concat();
+            let mut got = 0;
+            while !buffer[..got].ends_with(&body) {
+                got += stream.read(&mut buffer[got..]).unwrap();
+                pieces += 1;
+            }
+            stream.write_all(OK.as_bytes()).unwrap();
+        }
+        pieces
+    });
+    let options = Options {
+        preamble: b"header\n".to_vec(),
+        ..Options::default()
+    };
+    let mut driver = Driver::open(&url, options);
+    for sequence in 0..REQUESTS {
+        driver.offer(message(sequence, 5));
+    }
+    driver.run_until_idle();
+    assert_eq!(server.join().unwrap(), REQUESTS);
+}
+
 /// An https server with a certificate of its own making, and that certificate.
 fn tls(acts: &[Act]) -> (u16, mpsc::Receiver<Request>, RootCertStore) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
