@@ -63,11 +63,30 @@ pub const EXPECTED: &str = "stdout, stderr, null, file:/path, udp:host:port, tcp
      unixgram:/path, http://host[:port]/path, https://host[:port]/path, clickhouse:http://host:8123/db.table \
      (or clickhouse:https:) or kafka:host:port[,host:port]";
 
+/// `text` that was rejected, as an error message may show it: what is before an `@` may be a password, and what is behind
+/// a `?` hold one.
+fn without_secrets(text: &str) -> String {
+    let (before, behind) = match text.rsplit_once('@') {
+        Some((before, behind)) => {
+            let scheme = before.find("://").map_or("", |at| &before[..at + 3]);
+            (format!("{scheme}***@"), behind)
+        }
+        None => (String::new(), text),
+    };
+    match behind.split_once('?') {
+        Some((behind, _)) => format!("{before}{behind}?***"),
+        None => before + behind,
+    }
+}
+
 impl FromStr for HostPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<HostPort, String> {
-        let error = || format!("expected host:port (an IPv6 address in brackets), got {text:?}");
+        let error = || {
+            let got = without_secrets(text);
+            format!("expected host:port (an IPv6 address in brackets), got {got:?}")
+        };
         let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
         let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
         let host = match bracketed {
@@ -99,16 +118,30 @@ impl HttpUrl {
     fn parse(rest: &str, tls: bool) -> Result<HttpUrl, String> {
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
+        let got = || without_secrets(rest);
+        if authority.contains('@') {
+            return Err(format!(
+                "expected a URL without user and password, got {:?}: credentials go into --http-headers-file",
+                got()
+            ));
+        }
         let has_port = authority
             .rsplit_once(':')
             .is_some_and(|(_, port)| !port.contains(']'));
         let authority = if has_port {
-            authority.parse()?
+            authority.parse()
         } else {
-            format!("{authority}:{}", if tls { 443 } else { 80 }).parse()?
+            format!("{authority}:{}", if tls { 443 } else { 80 }).parse()
         };
+        // Not what is wrong with a part: a password with a slash in it is cut in two.
+        let authority = authority.map_err(|_: String| {
+            format!(
+                "expected host[:port]/path (an IPv6 address in brackets), got {:?}",
+                got()
+            )
+        })?;
         if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("expected a URL without blanks, got {rest:?}"));
+            return Err(format!("expected a URL without blanks, got {:?}", got()));
         }
         let path_and_query = if path.starts_with('/') {
             path.to_owned()
@@ -127,8 +160,10 @@ impl FromStr for ClickhouseUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ClickhouseUrl, String> {
-        let error =
-            || format!("expected http://host:8123/db.table or https://host:8443/db.table, got {text:?}");
+        let error = || {
+            let got = without_secrets(text);
+            format!("expected http://host:8123/db.table or https://host:8443/db.table, got {got:?}")
+        };
         let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
         if !["http", "https"].contains(&scheme) {
             return Err(error());
@@ -205,14 +240,17 @@ impl FromStr for Destination {
             Some(("unixgram", rest)) => Ok(Destination::UnixDatagram(path(rest)?)),
             Some((scheme @ ("http" | "https"), rest)) => match rest.strip_prefix("//") {
                 Some(rest) => Ok(Destination::Http(HttpUrl::parse(rest, scheme == "https")?)),
-                None => Err(format!("expected {scheme}://host/path, got {text:?}")),
+                None => {
+                    let got = without_secrets(text);
+                    Err(format!("expected {scheme}://host/path, got {got:?}"))
+                }
             },
             Some(("kafka", rest)) => {
                 let brokers: Result<Vec<HostPort>, String> = rest.split(',').map(str::parse).collect();
                 Ok(Destination::Kafka(brokers?))
             }
             Some(("clickhouse", rest)) => Ok(Destination::Clickhouse(rest.parse()?)),
-            _ => Err(format!("expected {EXPECTED}, got {text:?}")),
+            _ => Err(format!("expected {EXPECTED}, got {:?}", without_secrets(text))),
         }
     }
 }
@@ -277,6 +315,44 @@ mod tests {
             "clickhouse:http://h:1/a.b"
         );
         assert_eq!(name("file:/a?b"), "file:/a?b");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_without_its_passwords() {
+        for (text, shown) in [
+            ("https://svc:hunter2@collector/x", "collector/x"),
+            ("https://svc:hunter2@collector:8443/x", "collector:8443/x"),
+            ("http://hunter2@collector/x?y=hunter2", "collector/x"),
+            ("https://svc:hunter2/hunter2?hunter2@collector/x", "collector/x"),
+            ("https://collector:x/?password=hunter2", "collector:x/"),
+            ("https:svc:hunter2@collector", "collector"),
+            ("htps://svc:hunter2@collector/x", "htps://"),
+            ("clickhouse:http://svc:hunter2@ch:8123/a.b", "ch:8123/a.b"),
+            (
+                "clickhouse:http://ch:8123/table?password=hunter2",
+                "ch:8123/table",
+            ),
+            ("clickhouse:ftp://svc:hunter2@ch/a.b", "ftp://"),
+            ("tcp:svc:hunter2@collector:9000", "collector:9000"),
+            ("kafka:a:9092,svc:hunter2@b:9092", "b:9092"),
+        ] {
+            let error = text.parse::<Destination>().unwrap_err();
+            assert!(error.contains(shown) && error.contains("got"), "{text}: {error}");
+            assert!(
+                !error.contains("hunter2") && !error.contains("svc"),
+                "{text}: {error}"
+            );
+        }
+        let error = "https://svc:hunter2@collector/x"
+            .parse::<Destination>()
+            .unwrap_err();
+        assert!(error.contains("--http-headers-file"), "{error}");
+        // Of a path, it is no more than a character.
+        let url = "https://collector/@team/x?to=a@b";
+        assert_eq!(
+            url.parse::<Destination>().unwrap().to_string(),
+            "https://collector:443/@team/x?to=a@b"
+        );
     }
 
     #[test]
