@@ -11,10 +11,10 @@ use nix::{
     sys::socket::{MsgFlags, recv, send},
 };
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{self, BufWriter},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -210,13 +210,21 @@ impl World for Kernel {
 }
 
 /// A recording holds all that the kernel sent, secrets of TCP-MD5 among it.
+const RECORDING_MODE: u32 = 0o600;
+
 fn create_private(path: &Path) -> io::Result<File> {
-    File::options()
+    let file = File::options()
         .write(true)
         .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+        .truncate(false)
+        .mode(RECORDING_MODE)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        // One that was there has a mode already; until it is ours to read alone, nothing is written or cut off.
+        file.set_permissions(Permissions::from_mode(RECORDING_MODE))?;
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// What uname(2) says, for a recording.
@@ -227,5 +235,31 @@ fn operating_system() -> String {
             parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
         }
         Err(_) => "Linux".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    #[test]
+    fn a_recording_is_for_its_owner_alone_wherever_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        fs::write(&path, "an older and longer one").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let write = |bytes: &[u8]| io::Write::write_all(&mut create_private(&path).unwrap(), bytes).unwrap();
+        for _ in 0..2 {
+            write(b"new");
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+            fs::remove_file(&path).unwrap();
+        }
+        // Others may want to write to a device, too.
+        let mode = || fs::metadata("/dev/null").unwrap().permissions().mode();
+        let before = mode();
+        create_private(Path::new("/dev/null")).unwrap();
+        assert_eq!(mode(), before);
     }
 }
