@@ -327,6 +327,23 @@ fn serve(stream: impl Read + Write, bodies: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
+#[test]
+fn the_log_says_the_wait_that_the_receiver_asked_for() {
+    sandbox::run("the_log_says_the_wait_that_the_receiver_asked_for", || {
+        let sockets = Sockets::open(1);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dest = format!("http://{}/rows", listener.local_addr().unwrap());
+        let program = Program::start(&["-promListen", "none", "-dest", &dest]);
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        let busy = b"HTTP/1.1 429 No\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n";
+        stream.get_mut().write_all(busy).unwrap();
+        program.log_line("HTTP 429; next try in 7s");
+        drop(sockets);
+    });
+}
+
 fn assert_bodies(mut program: Program, bodies: &mpsc::Receiver<Vec<u8>>) {
     assert!(program.wait().success());
     let bodies: Vec<Vec<u8>> = bodies.try_iter().collect();

@@ -340,7 +340,7 @@ impl Http {
                 };
                 queue.retry_front();
                 let asked = answer.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-                let wait = self.link.failed(&problem, queue).max(asked);
+                let wait = self.link.failed(&problem, asked, queue);
                 self.retry_at = Some(now + wait);
             }
             Verdict::Rejected => {

@@ -221,7 +221,7 @@ impl Link {
 
     /// The connection, or a try at having one, failed: the next round comes after the backoff.
     pub fn lost(&mut self, error: &str, queue: &mut Queue, now: Instant) {
-        let wait = self.failed(error, queue);
+        let wait = self.failed(error, Duration::ZERO, queue);
         self.close(queue);
         self.resolve_due = matches!(self.target, Target::Name(_));
         self.state = State::Waiting { until: now + wait };
@@ -248,13 +248,13 @@ impl Link {
         }
     }
 
-    /// Counts a failure and returns the wait before the next attempt. An outage is logged when it
-    /// begins and when it ends, not at each attempt.
-    pub fn failed(&mut self, error: &str, queue: &mut Queue) -> Duration {
+    /// Counts a failure and returns the wait before the next attempt: what the receiver `asked` for, if the
+    /// backoff is not longer. An outage is logged when it begins and when it ends, not at each attempt.
+    pub fn failed(&mut self, error: &str, asked: Duration, queue: &mut Queue) -> Duration {
         queue.counters.errors += 1;
         queue.last_error = Some(error.to_owned());
         let first = self.backoff.is_reset();
-        let wait = self.backoff.next_wait();
+        let wait = self.backoff.next_wait().max(asked);
         if first {
             log::warn!("output {}: {error}; next try in {wait:?}", self.name);
         }
