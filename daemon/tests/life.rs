@@ -10,6 +10,7 @@ use common::{
     rows, sandbox,
 };
 use nix::{
+    mount::{MsFlags, mount},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -244,6 +245,32 @@ fn rows_that_stdout_does_not_take_are_an_error_at_the_end() {
         assert!(program.terminate().success(), "asked for");
         program.log_line(lost);
         drop(sockets);
+    });
+}
+
+/// As in a chroot.
+#[test]
+fn an_instance_id_takes_no_device() {
+    sandbox::run("an_instance_id_takes_no_device", || {
+        let nothing = sandbox::folder().keep().join("nothing");
+        File::create(&nothing).unwrap();
+        let random = "/dev/urandom";
+        mount(
+            Some(&nothing),
+            random,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .unwrap();
+        assert_eq!(fs::read(random).unwrap(), b"");
+        let mut ids = [0, 1].map(|_| {
+            let mut program = Program::start(&[&NO_ADMIN[..], &["-dest", "null", "-maxLoops", "1"]].concat());
+            assert!(program.wait().success());
+            program.log_line(" started, instance ")
+        });
+        ids.sort();
+        assert_ne!(ids[0], ids[1], "new at each start");
     });
 }
 

@@ -13,6 +13,7 @@ use crate::{
     record::{Encoder, Identity},
     rows::Rows,
     spool::{self, Spool},
+    sys::random::random_u64,
     version::VERSION,
 };
 use std::{io, time::Instant};
@@ -145,11 +146,8 @@ pub(super) fn poll_options(config: &Config) -> PollOptions {
 /// # Errors
 /// When the system has no random numbers.
 pub fn instance_id() -> Result<u64, Fatal> {
-    let mut bytes = [0; 8];
-    let random =
-        std::fs::File::open("/dev/urandom").and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes));
-    random.map_err(Fatal::system("/dev/urandom"))?;
-    Ok(u64::from_ne_bytes(bytes).max(1))
+    let random = random_u64().map_err(Fatal::system("getrandom"))?;
+    Ok(random.max(1))
 }
 
 /// The name of the host, for a configuration that gives none.

@@ -6,5 +6,6 @@ pub mod file_size_limit;
 pub mod kafka_brokers;
 pub mod kafka_queue;
 pub mod netns_cookie;
+pub mod random;
 pub mod sampler;
 pub mod socket_activation;
