@@ -190,7 +190,8 @@ impl Spool<RealDisk> {
     /// read, but for records that the journal does not know.
     ///
     /// # Errors
-    /// When the folder cannot be made, locked, read or written, or messages of another format wait in it.
+    /// When the folder cannot be made, locked, read or written, or messages of another format or segments of
+    /// another version wait in it.
     /// A full or failing disk is no such reason if it can be read.
     pub fn open(options: &Options) -> Result<(Spool, Vec<Kept>), SettingError> {
         let disk = RealDisk::open(&options.dir)?;

@@ -4,7 +4,7 @@
 //! bounded: each byte is looked at as the start of a record once at most, and payloads are not read.
 
 use super::segment::{
-    ALIGNMENT, RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER_BYTES, segment_format, stride,
+    ALIGNMENT, Beginning, RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER_BYTES, stride,
 };
 use std::ops::Range;
 
@@ -25,8 +25,8 @@ pub struct Found {
 /// All that is to be found in a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// From the header; `None` when that is damaged.
-    pub format: Option<String>,
+    /// Not foreign if there are records.
+    pub beginning: Beginning,
     /// In their order.
     pub records: Vec<Found>,
     /// Where there should be records and are none; in their order. The last one may reach to the end.
@@ -34,15 +34,18 @@ pub struct Scan {
 }
 
 /// Scans the segment of that number and length. `read` fills its buffer from an offset; it is never asked
-/// for bytes behind the end, and what it cannot read it leaves as zeros.
+/// for bytes behind the end, and what it cannot read it leaves as zeros. Of another version and of what is no
+/// segment nothing is said but that.
 pub fn scan(number: u32, segment_bytes: u64, mut read: impl FnMut(u64, &mut [u8])) -> Scan {
     let mut scan = Scan::default();
     let mut header = [0; SEGMENT_HEADER_BYTES];
-    if segment_bytes < header.len() as u64 {
+    let header_bytes = usize::try_from(segment_bytes).unwrap_or(usize::MAX);
+    let header_bytes = header_bytes.min(header.len());
+    read(0, &mut header[..header_bytes]);
+    scan.beginning = Beginning::of(&header, number);
+    if matches!(scan.beginning, Beginning::OtherVersion(_)) {
         return scan;
     }
-    read(0, &mut header);
-    scan.format = segment_format(&header).map(str::to_owned);
     let mut offset = header.len() as u64;
     while offset < segment_bytes {
         let left = segment_bytes - offset;
@@ -67,6 +70,13 @@ pub fn scan(number: u32, segment_bytes: u64, mut read: impl FnMut(u64, &mut [u8]
                 scan.damaged.push(offset..next);
                 offset = next;
             }
+        }
+    }
+    if scan.beginning == Beginning::Foreign {
+        match scan.records.is_empty() {
+            true => scan.damaged.clear(),
+            // They know their segment and their place: it is the header that is damaged.
+            false => scan.beginning = Beginning::Damaged,
         }
     }
     scan

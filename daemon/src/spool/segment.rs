@@ -43,7 +43,10 @@ pub const STATE_OFFSET: u64 = 4;
 pub const FORMAT_BYTES_MAX: usize = 32;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"xtcp2spl";
-const VERSION: u32 = 1;
+/// Of segments, as they are written and read.
+pub const VERSION: u32 = 1;
+/// Of a segment's header: magic and version are before it.
+const CRC_OFFSET: usize = 12;
 /// Of a record; no byte of it is one that text or small numbers are full of.
 pub const RECORD_MAGIC: [u8; 4] = [0xf5, 0xc3, 0x9e, 0xd1];
 
@@ -98,18 +101,41 @@ pub fn segment_header(number: u32, format: &str) -> [u8; SEGMENT_HEADER_BYTES] {
     header
 }
 
-/// The name of the format; `None` when the header is damaged. Its records are good all the same.
-pub fn segment_format(header: &[u8; SEGMENT_HEADER_BYTES]) -> Option<&str> {
-    let right = header.starts_with(SEGMENT_MAGIC)
-        && u32_at(header, 8) == VERSION
-        && u32_at(header, 12) == segment_crc(header);
-    let name = header[24..24 + FORMAT_BYTES_MAX]
-        .split(|byte| *byte == 0)
-        .next()?;
-    if right {
-        std::str::from_utf8(name).ok()
-    } else {
-        None
+/// What a file that is named like a segment begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// A right header, with the name of the message format.
+    Right(String),
+    /// A right header of another version: what is behind it is not for this one to judge.
+    OtherVersion(u32),
+    /// Nothing, what a power cut leaves of a header, or a damaged one. Its records are good all the same.
+    #[default]
+    Damaged,
+    /// Nothing that was ever written under that name.
+    Foreign,
+}
+
+impl Beginning {
+    /// Of the segment of that number. A file that is shorter is filled up with zeros.
+    pub fn of(header: &[u8; SEGMENT_HEADER_BYTES], number: u32) -> Beginning {
+        if header.starts_with(SEGMENT_MAGIC) && u32_at(header, CRC_OFFSET) == segment_crc(header) {
+            let name = header[24..24 + FORMAT_BYTES_MAX].split(|byte| *byte == 0).next();
+            return match (u32_at(header, 8), name.map(std::str::from_utf8)) {
+                (VERSION, Some(Ok(name))) if u32_at(header, 16) == number => {
+                    Beginning::Right(name.to_owned())
+                }
+                (VERSION, _) => Beginning::Foreign,
+                (other, _) => Beginning::OtherVersion(other),
+            };
+        }
+        let expected = &segment_header(number, "")[..CRC_OFFSET];
+        let right = expected.iter().zip(header).take_while(|(ours, is)| ours == is);
+        let right = right.count();
+        // A torn write ends in zeros, or with the file.
+        match right == CRC_OFFSET || header[right..].iter().all(|byte| *byte == 0) {
+            true => Beginning::Damaged,
+            false => Beginning::Foreign,
+        }
     }
 }
 

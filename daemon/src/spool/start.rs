@@ -7,11 +7,14 @@ use super::{
     journal_file_bytes_max,
     recover::{Known, Remains, Verdict, judge, keep_one_of_each, put_in_order},
     scan::{Found, scan},
-    segment::{FORMAT_BYTES_MAX, RECORD_HEADER_BYTES, STATE_OFFSET, State},
+    segment::{Beginning, FORMAT_BYTES_MAX, RECORD_HEADER_BYTES, STATE_OFFSET, State, VERSION},
     segment_name,
 };
 use crate::setting_error::SettingError;
 use std::{collections::BTreeMap, fmt, io};
+
+/// Behind the name of a file that is set aside.
+const ASIDE: &str = ".damaged";
 
 impl<D: Disk> Spool<D> {
     /// As [`Spool::open`], on a disk that is open and locked.
@@ -44,7 +47,11 @@ impl<D: Disk> Spool<D> {
         let journal_end = journal::visit(&disk, &mut counters.io_errors, |slot| known.add(slot, is_there))
             .map_err(|error| unreadable("journal", error))?;
 
-        let last_number = numbers.last().copied().unwrap_or(0).max(known.segment_max);
+        // Of those that are set aside too: each name is used once.
+        let used = names
+            .iter()
+            .filter_map(|name| segment_number(name.strip_suffix(ASIDE).unwrap_or(name)));
+        let last_number = used.max().unwrap_or(0).max(known.segment_max);
         let mut spool = Spool {
             disk,
             folder: options.dir.clone(),
@@ -64,7 +71,7 @@ impl<D: Disk> Spool<D> {
         let mut judged = Vec::new();
         for number in numbers {
             match spool.look_at(number, &known) {
-                Ok((format, remains)) => judged.push((number, format, judge(&remains, &known))),
+                Ok((beginning, remains)) => judged.push((number, beginning, judge(&remains, &known))),
                 // It is left alone: the next start may find it readable.
                 Err(error) => spool.failed(&format!("{}, which is left alone", segment_name(number)), &error),
             }
@@ -72,10 +79,14 @@ impl<D: Disk> Spool<D> {
         let verdicts = judged.iter_mut().map(|(number, _, verdict)| (*number, verdict));
         keep_one_of_each(&mut verdicts.collect::<Vec<_>>());
         // Before anything is changed.
+        spool.refuse_other_versions(&judged)?;
         spool.refuse_other_formats(&judged)?;
         let mut waiting = Vec::new();
-        for (number, _, verdict) in &judged {
+        for (number, beginning, verdict) in &judged {
             spool.carry_out(*number, verdict, &mut waiting);
+            if *beginning == Beginning::Foreign {
+                spool.set_aside(*number, &names);
+            }
         }
         put_in_order(&mut waiting);
         let synced = spool.journal.sync(&spool.disk);
@@ -87,7 +98,7 @@ impl<D: Disk> Spool<D> {
     }
 
     /// Reads a segment, deciding nothing.
-    fn look_at(&mut self, number: u32, known: &Known) -> io::Result<(Option<String>, Remains)> {
+    fn look_at(&mut self, number: u32, known: &Known) -> io::Result<(Beginning, Remains)> {
         let file = self.disk.open(&segment_name(number))?;
         let bytes = self.disk.bytes(&file)?;
         self.segments.insert(number, Segment { bytes, waiting: 0 });
@@ -133,17 +144,36 @@ impl<D: Disk> Spool<D> {
             damaged: scan.damaged,
             states_of_missing,
         };
-        Ok((scan.format, remains))
+        Ok((scan.beginning, remains))
     }
 
-    fn refuse_other_formats(&self, judged: &[(u32, Option<String>, Verdict)]) -> Result<(), SettingError> {
+    /// A program that was rolled back does not know what the newer one left, nor how much of it.
+    fn refuse_other_versions(&self, judged: &[(u32, Beginning, Verdict)]) -> Result<(), SettingError> {
+        let other = judged.iter().find_map(|(number, beginning, _)| match beginning {
+            Beginning::OtherVersion(version) => Some((segment_name(*number), version)),
+            _ => None,
+        });
+        let Some((name, version)) = other else {
+            return Ok(());
+        };
+        let what = format_args!(
+            "{name}: a segment of version {version}, expected {VERSION}: start an xtcp2 that knows version \
+             {version} to deliver its messages, or empty the folder to give them up"
+        );
+        Err(SettingError::never(what).of(at(&self.folder)))
+    }
+
+    fn refuse_other_formats(&self, judged: &[(u32, Beginning, Verdict)]) -> Result<(), SettingError> {
         let mut messages = 0_u64;
         let mut name = None;
-        for (_, format, verdict) in judged {
+        for (_, beginning, verdict) in judged {
             let is_other = |found: &&Found| found.header.format_crc != self.format_crc;
             let others = verdict.waiting.iter().filter(is_other).count() as u64;
-            if others > 0 && name.is_none() {
-                name.clone_from(format);
+            if others > 0
+                && name.is_none()
+                && let Beginning::Right(format) = beginning
+            {
+                name = Some(format);
             }
             messages += others;
         }
@@ -152,7 +182,7 @@ impl<D: Disk> Spool<D> {
         }
         let (ours, theirs) = (
             &self.format,
-            name.as_deref().unwrap_or("of which no name is left"),
+            name.map_or("of which no name is left", String::as_str),
         );
         let what = format_args!(
             "{messages} messages wait in the format {theirs}, expected {ours}: start once with --marshal \
@@ -211,6 +241,30 @@ impl<D: Disk> Spool<D> {
                 Err(error) => Err(error),
             };
             self.note("fdatasync of a recovered segment", synced);
+        }
+    }
+
+    /// What is no segment may be somebody's: it is kept, and from now on it is none of the spool's.
+    fn set_aside(&mut self, number: u32, names: &[String]) {
+        if let Some(segment) = self.segments.remove(&number) {
+            self.segments_bytes -= segment.bytes;
+        }
+        let (folder, name) = (self.folder.display().to_string(), segment_name(number));
+        let aside = format!("{name}{ASIDE}");
+        let renamed = match names.contains(&aside) {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => self.disk.rename(&name, &aside),
+        };
+        match renamed {
+            Ok(()) => {
+                log::warn!("spool {folder}: {name}: expected a segment, got something else: now {aside}")
+            }
+            Err(error) => {
+                log::warn!(
+                    "spool {folder}: {name}: expected a segment, got something else, left alone: {aside}: {error}"
+                );
+                self.failed(&format!("{name}, which is left alone"), &error);
+            }
         }
     }
 }

@@ -181,6 +181,11 @@ impl Run {
         self.disk.faults.set(Faults::default());
         let space = self.disk.space.replace(usize::MAX);
 
+        let is_aside = |(name, _): &(String, usize)| name.ends_with(".damaged");
+        assert!(
+            !self.disk.files().iter().any(is_aside),
+            "seed {seed}: what is torn is ours"
+        );
         let counters = spool.counters();
         assert_eq!(counters.recovered_messages, found.len() as u64);
         let mut last = None;

@@ -98,6 +98,88 @@ fn another_format_is_refused_until_its_messages_are_gone() {
     assert_eq!(Spool::open(&json).unwrap().1, []);
 }
 
+/// A backlog that a newer version left, found after a roll-back.
+#[test]
+fn another_version_is_refused_and_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path(), BYTES_MAX);
+    let (mut spool, _) = Spool::open(&options).unwrap();
+    spool.append_all(&[message(1, 10), message(2, 10)]).unwrap();
+    drop(spool);
+    let path = folder.path().join("0000000001.spool");
+    let ours = fs::read(&path).unwrap();
+    let mut theirs = ours.clone();
+    theirs[8] = 2;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&theirs[..12]);
+    crc.update(&theirs[16..64]);
+    theirs[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
+    // Records of theirs may be anything.
+    theirs[64..].fill(b'2');
+    fs::write(&path, &theirs).unwrap();
+    let journal = fs::read(folder.path().join("journal")).unwrap();
+    let error = Spool::open(&options).unwrap_err();
+    let expected = "0000000001.spool: a segment of version 2, expected 1: start an xtcp2 that knows version 2 to deliver";
+    assert!(
+        error.to_string().contains(expected) && !error.is_system(),
+        "{error}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), theirs);
+    assert_eq!(fs::read(folder.path().join("journal")).unwrap(), journal);
+    fs::write(&path, ours).unwrap();
+    assert_eq!(Spool::open(&options).unwrap().1.len(), 2);
+}
+
+#[test]
+fn what_is_no_segment_is_set_aside_and_what_is_left_of_one_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path(), BYTES_MAX);
+    let (mut spool, _) = Spool::open(&options).unwrap();
+    spool.append(&message(1, 10)).unwrap();
+    drop(spool);
+    let segment = fs::read(folder.path().join("0000000001.spool")).unwrap();
+    let random: Vec<u8> = message(9, 10_000).bytes;
+    let zeros_first = [&[0; 12], &random[..]].concat();
+    let foreign = [
+        (5, &b"hi\n"[..]),
+        (6, &random),
+        (7, &zeros_first),
+        // Under another name than its own.
+        (8, &segment),
+    ];
+    let torn = [(9, &segment[..0]), (10, &segment[..9]), (11, &[0; 5_000])];
+    let path = |number: u32| folder.path().join(format!("{number:010}.spool"));
+    let aside = |number: u32| folder.path().join(format!("{number:010}.spool.damaged"));
+    for (number, bytes) in foreign.iter().chain(&torn) {
+        fs::write(path(*number), bytes).unwrap();
+    }
+    let (spool, found) = Spool::open(&options).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        spool.bytes(),
+        segment.len() as u64,
+        "what is set aside is not the spool's"
+    );
+    assert_eq!(
+        (spool.counters().corrupt_records, spool.counters().io_errors),
+        (0, 0)
+    );
+    drop(spool);
+    for (number, bytes) in foreign {
+        assert!(fs::read(aside(number)).unwrap() == bytes, "{number}");
+    }
+    for (number, _) in torn {
+        assert!(!aside(number).exists(), "{number}");
+    }
+    assert_eq!(segments(folder.path()), 1);
+
+    // Once more under the same name: neither of the two goes.
+    fs::write(path(5), "again").unwrap();
+    drop(Spool::open(&options).unwrap());
+    assert_eq!(fs::read(path(5)).unwrap(), b"again");
+    assert_eq!(fs::read(aside(5)).unwrap(), b"hi\n");
+}
+
 #[test]
 fn a_damaged_payload_is_told_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
