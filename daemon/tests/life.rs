@@ -354,6 +354,39 @@ fn the_service_manager_hears_of_start_progress_and_end() {
 }
 
 #[test]
+fn a_service_manager_that_does_not_listen_stops_no_poll() {
+    sandbox::run("a_service_manager_that_does_not_listen_stops_no_poll", || {
+        let (folder, sockets) = (sandbox::folder(), Sockets::open(1));
+        let (manager, rows) = (service_manager(folder.path()), folder.path().join("rows"));
+        // Full before the daemon says a word.
+        let other = UnixDatagram::unbound().unwrap();
+        other.set_nonblocking(true).unwrap();
+        other.connect(folder.path().join("notify")).unwrap();
+        while other.send(b"full").is_ok() {}
+        let arguments = [to_file(&rows), vec!["-frequency".into(), "10ms".into()]].concat();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = command(&arguments);
+        command.env("NOTIFY_SOCKET", folder.path().join("notify"));
+        command.env("WATCHDOG_USEC", "100000");
+        let mut program = Program::spawn(&mut command);
+        wait_for("ten polls", || {
+            (rows.exists() && rows_so_far(&rows) >= 30).then_some(())
+        });
+        let mut since = Vec::new();
+        wait_for("what it could not say", || {
+            since.extend(told(&manager));
+            since.contains(&"READY=1".to_owned()).then_some(())
+        });
+        // Full again by now, or soon.
+        program.signal(Signal::SIGHUP);
+        program.log_line("SIGHUP: the output is opened anew");
+        thread::sleep(Duration::from_millis(500));
+        assert!(program.terminate().success(), "it hears signals");
+        drop(sockets);
+    });
+}
+
+#[test]
 fn no_watchdog_is_fed_while_polls_stand_still() {
     sandbox::run("no_watchdog_is_fed_while_polls_stand_still", || {
         let (folder, sockets) = (sandbox::folder(), Sockets::open(300));

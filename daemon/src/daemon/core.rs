@@ -138,7 +138,7 @@ impl Core {
     }
 
     /// Everything that the loop has to wake up for.
-    pub fn deadlines(&self) -> [Option<Instant>; 7] {
+    pub fn deadlines(&self) -> [Option<Instant>; 8] {
         let poll = match self.pipeline.state() {
             PollState::Idle if self.ending.is_none() => Some(self.schedule.due()),
             PollState::Waiting { until } | PollState::Stalled { until, .. } => Some(until),
@@ -155,6 +155,7 @@ impl Core {
             self.output.deadline(),
             self.watchdog_due,
             self.start_extension_due,
+            self.notify.retry_due(),
             scan,
             self.ending.map(|ending| ending.deadline),
         ]
@@ -176,6 +177,9 @@ impl Core {
             }
         } else if is_due(self.schedule.missed_due()) {
             self.schedule.missed();
+        }
+        if is_due(self.notify.retry_due()) {
+            self.notify.retry();
         }
         if is_due(self.start_extension_due) {
             self.notify.extend_timeout(START_EXTENSION);
@@ -264,8 +268,7 @@ impl Core {
     }
 
     fn end(&mut self, now: Instant, by_signal: bool) {
-        self.notify.stopping();
-        self.notify.extend_timeout(self.config.shutdown_timeout);
+        self.notify.stopping(self.config.shutdown_timeout);
         self.ending = Some(Ending {
             deadline: now + self.config.shutdown_timeout,
             by_signal,
