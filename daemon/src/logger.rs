@@ -3,14 +3,18 @@
 
 use crate::{config::LogFormat, output};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use nix::sys::socket::{MsgFlags, send};
 use std::{
     collections::HashMap,
     fs::File,
     io::{self, Write},
-    os::{fd::AsFd, unix::fs::FileTypeExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::FileTypeExt,
+    },
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -24,10 +28,8 @@ struct Logger {
     is_json: AtomicBool,
     /// Whether stderr is the journal: systemd says so in the environment.
     is_journal: bool,
-    /// Where stderr is a pipe: it, opened so that writes do not block.
-    pipe: Option<File>,
-    /// Lines that the pipe did not take, and that no line tells of yet.
-    lost: AtomicU64,
+    means: Means,
+    backlog: Mutex<Backlog>,
     sites: Mutex<HashMap<(&'static str, u32), Site>>,
 }
 
@@ -37,6 +39,26 @@ struct Site {
     lines: u32,
 }
 
+/// How stderr is written, so that a reader that stops, as a container runtime or journald may, does not stop
+/// the polls.
+enum Means {
+    /// A pipe, opened again: its writes do not block.
+    Pipe(File),
+    /// A shared socket: MSG_DONTWAIT.
+    Socket(File),
+    /// A file, or what cannot be opened again: plain writes.
+    Plain,
+}
+
+/// What stderr did not take.
+#[derive(Default)]
+struct Backlog {
+    /// The rest of a line that it took a part of. It goes before any other.
+    rest: Vec<u8>,
+    /// Lines that no line tells of yet.
+    lost: u64,
+}
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts logging. A second call changes level and format.
@@ -44,8 +66,8 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| Logger {
         is_json: AtomicBool::default(),
         is_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
-        pipe: open_pipe(),
-        lost: AtomicU64::default(),
+        means: Means::of_stderr(),
+        backlog: Mutex::default(),
         sites: Mutex::default(),
     });
     logger.is_json.store(format == LogFormat::Json, Ordering::Relaxed);
@@ -54,12 +76,59 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     log::set_max_level(level);
 }
 
-/// A reader of stderr that stops, as a container runtime may, is not to stop the polls.
-fn open_pipe() -> Option<File> {
-    let stderr = io::stderr();
-    let shared = File::from(stderr.as_fd().try_clone_to_owned().ok()?);
-    let is_pipe = shared.metadata().ok()?.file_type().is_fifo();
-    is_pipe.then(|| output::reopened(stderr.as_fd()).ok())?
+impl Means {
+    fn of_stderr() -> Means {
+        let stderr = io::stderr();
+        let Ok(shared) = stderr.as_fd().try_clone_to_owned().map(File::from) else {
+            return Means::Plain;
+        };
+        let Ok(kind) = shared.metadata().map(|metadata| metadata.file_type()) else {
+            return Means::Plain;
+        };
+        if kind.is_socket() {
+            return Means::Socket(shared);
+        }
+        if kind.is_fifo() {
+            return output::reopened(stderr.as_fd()).map_or(Means::Plain, Means::Pipe);
+        }
+        Means::Plain
+    }
+
+    /// How much was taken.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Means::Pipe(pipe) => (&*pipe).write(bytes),
+            Means::Socket(socket) => {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                Ok(send(socket.as_raw_fd(), bytes, flags)?)
+            }
+            Means::Plain => {
+                // There is nowhere left to report that stderr is gone.
+                let _ = io::stderr().write_all(bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+}
+
+impl Backlog {
+    /// Writes a line behind what is left of the one before. Returns whether it was taken, or begun.
+    fn write(&mut self, line: &str, means: &Means) -> bool {
+        if !self.rest.is_empty() {
+            let Ok(taken) = means.write(&self.rest) else {
+                return false;
+            };
+            self.rest.drain(..taken);
+            if !self.rest.is_empty() {
+                return false;
+            }
+        }
+        let Ok(taken) = means.write(line.as_bytes()) else {
+            return false;
+        };
+        self.rest.extend_from_slice(&line.as_bytes()[taken..]);
+        true
+    }
 }
 
 /// The priority of syslog(3), as sd-daemon(3) wants it before a line.
@@ -114,22 +183,17 @@ impl Logger {
 
     /// Writes a line, after one that tells of those lost before it.
     fn write(&self, line: &str, unix_time: Duration) {
-        let Some(pipe) = &self.pipe else {
-            // There is nowhere left to report that stderr is gone.
-            let _ = io::stderr().write_all(line.as_bytes());
-            return;
-        };
-        // Up to 4 KiB (PIPE_BUF), more than a line has, a pipe takes all or nothing.
-        let mut lost = self.lost.swap(0, Ordering::Relaxed);
+        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = backlog.lost;
         if lost > 0 {
             let message = format!("{lost} lines of the log were lost: nobody read them");
-            let told = self.line(Level::Warn, &message, unix_time);
-            if (&*pipe).write(told.as_bytes()).is_ok() {
-                lost = 0;
+            if backlog.write(&self.line(Level::Warn, &message, unix_time), &self.means) {
+                backlog.lost = 0;
             }
         }
-        lost += u64::from((&*pipe).write(line.as_bytes()).is_err());
-        self.lost.fetch_add(lost, Ordering::Relaxed);
+        if !backlog.write(line, &self.means) {
+            backlog.lost += 1;
+        }
     }
 }
 
@@ -163,13 +227,18 @@ impl Log for Logger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+    use std::{
+        io::{BufRead, BufReader},
+        os::{fd::OwnedFd, unix::net::UnixStream},
+    };
 
     fn logger(format: LogFormat, is_journal: bool) -> Logger {
         Logger {
             is_json: AtomicBool::new(format == LogFormat::Json),
             is_journal,
-            pipe: None,
-            lost: AtomicU64::default(),
+            means: Means::Plain,
+            backlog: Mutex::default(),
             sites: Mutex::default(),
         }
     }
@@ -184,6 +253,35 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, true)).unwrap();
         assert_eq!(json["message"], "a\n\"b\"");
         assert_eq!((&json["time"], &json["level"]), (&1.5.into(), &"warning".into()));
+    }
+
+    #[test]
+    fn a_line_that_a_socket_took_a_part_of_is_ended_before_the_next() {
+        let (stderr, reader) = UnixStream::pair().unwrap();
+        // The kernel's least, which is less than the line.
+        setsockopt(&stderr, SndBuf, &0).unwrap();
+        let logger = Logger {
+            means: Means::Socket(OwnedFd::from(stderr).into()),
+            ..logger(LogFormat::Text, false)
+        };
+        let long = format!("{}\n", "long ".repeat(10_000));
+        logger.write(&long, Duration::ZERO);
+        logger.write("lost\n", Duration::ZERO);
+        logger.write("lost too\n", Duration::ZERO);
+        let lines = std::thread::spawn(|| BufReader::new(reader).lines().collect::<Result<Vec<_>, _>>());
+        while !logger.backlog.lock().unwrap().rest.is_empty() {
+            logger.write("lost as well\n", Duration::ZERO);
+        }
+        logger.write("last\n", Duration::ZERO);
+        drop(logger);
+        let lines = lines.join().unwrap().unwrap();
+        assert!(
+            lines[0] == long.trim_end_matches('\n'),
+            "all of it: {} bytes",
+            lines[0].len()
+        );
+        assert!(lines[1].starts_with("xtcp2: warning: ") && lines[1].contains(" lines of the log were lost"));
+        assert_eq!(lines.last().unwrap(), "last");
     }
 
     #[test]

@@ -18,7 +18,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    os::{fd::AsFd, unix::net::UnixDatagram},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::Path,
     process::Stdio,
     thread,
@@ -479,34 +482,53 @@ fn descriptors_do_not_grow_and_no_namespace_is_held_between_polls() {
     );
 }
 
+/// `stderr` is the other end of `log`, and full: of a line of points, and empty ones.
+fn a_full_log_stops_no_poll(stderr: OwnedFd, log: impl Read) {
+    let (folder, sockets) = (sandbox::folder(), Sockets::open(1));
+    let rows = folder.path().join("rows");
+    let arguments = [to_file(&rows), vec!["-frequency".into(), "10ms".into()]].concat();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut child = command(&arguments).stderr(stderr).spawn().unwrap();
+    wait_for("ten polls", || {
+        (rows.exists() && rows_so_far(&rows) >= 30).then_some(())
+    });
+    let mut lines = BufReader::new(log)
+        .lines()
+        .map(Result::unwrap)
+        .filter(|line| !line.is_empty());
+    assert!(lines.next().unwrap().starts_with("..."));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let line = lines.next().unwrap();
+    assert!(
+        line.starts_with("xtcp2: warning: ") && line.contains(" lines of the log were lost"),
+        "{line}"
+    );
+    assert!(lines.any(|line| line.contains("SIGTERM: ending")));
+    assert!(child.wait().unwrap().success());
+    drop(sockets);
+}
+
 #[test]
 fn a_log_that_nobody_reads_stops_no_poll() {
     sandbox::run("a_log_that_nobody_reads_stops_no_poll", || {
-        let (folder, sockets) = (sandbox::folder(), Sockets::open(1));
-        let (mut pipe, rows) = (fifo(&folder.path().join("log")), folder.path().join("rows"));
+        let folder = sandbox::folder();
+        let mut pipe = fifo(&folder.path().join("log"));
         // Full, as a container runtime that hangs leaves it.
         pipe.write_all(&[b'.'; 4095]).unwrap();
         pipe.write_all(b"\n").unwrap();
-        let arguments = [to_file(&rows), vec!["-frequency".into(), "10ms".into()]].concat();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut child = command(&arguments)
-            .stderr(pipe.try_clone().unwrap())
-            .spawn()
-            .unwrap();
-        wait_for("ten polls", || {
-            (rows.exists() && rows_so_far(&rows) >= 30).then_some(())
-        });
-        let mut lines = BufReader::new(pipe).lines().map(Result::unwrap);
-        assert!(lines.next().unwrap().starts_with("..."));
-        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
-        let line = lines.next().unwrap();
-        assert!(
-            line.starts_with("xtcp2: warning: ") && line.contains(" lines of the log were lost"),
-            "{line}"
-        );
-        assert!(lines.any(|line| line.contains("SIGTERM: ending")));
-        assert!(child.wait().unwrap().success());
-        drop(sockets);
+        a_full_log_stops_no_poll(pipe.try_clone().unwrap().into(), pipe);
+    });
+}
+
+#[test]
+fn a_journal_that_hangs_stops_no_poll() {
+    sandbox::run("a_journal_that_hangs_stops_no_poll", || {
+        let (mut stderr, log) = UnixStream::pair().unwrap();
+        stderr.write_all(b"...\n").unwrap();
+        stderr.set_nonblocking(true).unwrap();
+        while stderr.write(b"\n").is_ok() {}
+        stderr.set_nonblocking(false).unwrap();
+        a_full_log_stops_no_poll(stderr.into(), log);
     });
 }
 
