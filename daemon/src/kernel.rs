@@ -14,7 +14,7 @@ use std::{
     fs::{File, Permissions},
     io::{self, BufWriter},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
     path::Path,
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -212,17 +212,31 @@ impl World for Kernel {
 /// A recording holds all that the kernel sent, secrets of TCP-MD5 among it.
 const RECORDING_MODE: u32 = 0o600;
 
+/// No FIFO: a reader that stops would stop the daemon.
 fn create_private(path: &Path) -> io::Result<File> {
-    let file = File::options()
+    let other_kind = || {
+        let what = "expected a regular file or a character device, got another kind of file";
+        io::Error::other(what)
+    };
+    let opened = File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(RECORDING_MODE)
-        .open(path)?;
-    if file.metadata()?.is_file() {
+        // A FIFO without a reader fails, instead of being waited for; regular files do not care.
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::ENXIO) => other_kind(),
+        _ => error,
+    })?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
         // One that was there has a mode already; until it is ours to read alone, nothing is written or cut off.
         file.set_permissions(Permissions::from_mode(RECORDING_MODE))?;
         file.set_len(0)?;
+    } else if !kind.is_char_device() {
+        return Err(other_kind());
     }
     Ok(file)
 }

@@ -30,6 +30,7 @@ pub mod rows;
 pub mod schedule;
 pub mod schema;
 pub mod setting_error;
+pub mod settings_file;
 pub mod spool;
 pub mod sys;
 pub mod version;

@@ -1,19 +1,22 @@
 //! SIGHUP, with the real program: what changes, what stays, and that no row is lost on the way.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
 };
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     os::unix::net::{UnixDatagram, UnixListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -277,6 +280,166 @@ fn what_needs_a_restart_is_named_and_the_rest_applies() {
     daemon.wait_for_log("in force now: label", 1);
     daemon.end();
     assert!(!record.exists());
+}
+
+/// Answers each request that comes, and says what its head was.
+fn http_server() -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (heads, seen) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (mut reader, heads) = (BufReader::new(stream), heads.clone());
+            thread::spawn(move || {
+                let mut head = String::new();
+                while reader.read_line(&mut head).is_ok_and(|bytes| bytes > 0) {
+                    if !head.ends_with("\r\n\r\n") {
+                        continue;
+                    }
+                    let (_, length) = head.split_once("Content-Length: ").unwrap();
+                    let mut body = vec![0; length.trim().parse().unwrap()];
+                    reader.read_exact(&mut body).unwrap();
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                    reader.get_mut().write_all(answer).unwrap();
+                    // The test may be over.
+                    let _ = heads.send(std::mem::take(&mut head));
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+/// Requests went out without what a pipe had said at the start; and a FIFO in a file's place stopped the loop, deaf
+/// to SIGTERM.
+#[test]
+fn headers_that_cannot_be_read_again_stay_in_force() {
+    let folder = TempDir::new().unwrap();
+    let (address, seen) = http_server();
+    let (pipe, file) = (folder.path().join("pipe"), folder.path().join("file"));
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let writer = thread::spawn({
+        let pipe = pipe.clone();
+        // Returns when the daemon opens it.
+        move || fs::write(pipe, "Authorization: from the pipe\n").unwrap()
+    });
+    let settings = |headers: &Path, query: &str| {
+        let headers = headers.display();
+        format!("frequency = \"5ms\"\ndest = \"http://{address}/{query}\"\nhttp_headers_file = \"{headers}\"")
+    };
+    let expect = |query: &str, authorization: &str| {
+        let line = format!("\r\nAuthorization: {authorization}\r\n");
+        let give_up = Instant::now() + PATIENCE;
+        while Instant::now() < give_up {
+            let head = seen.recv_timeout(PATIENCE).unwrap();
+            assert!(head.contains("\r\nAuthorization: "), "{head}");
+            if head.starts_with(&format!("POST /{query} ")) && head.contains(&line) {
+                return;
+            }
+        }
+        panic!("no request to {query} with {authorization}");
+    };
+    let mut daemon = Daemon::start_in(folder, &settings(&pipe, ""), &[]);
+    writer.join().unwrap();
+    expect("", "from the pipe");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("what was read before stays in force", 1);
+    while seen.try_recv().is_ok() {}
+    expect("", "from the pipe");
+    // A new destination is opened with it too.
+    daemon.configure(&settings(&pipe, "other"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("in force now: dest", 1);
+    expect("other", "from the pipe");
+
+    fs::write(&file, "Authorization: from the file\n").unwrap();
+    daemon.configure(&settings(&file, "other"));
+    daemon.signal(Signal::SIGHUP);
+    expect("other", "from the file");
+    fs::remove_file(&file).unwrap();
+    mkfifo(&file, Mode::S_IRWXU).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("what was read before stays in force", 3);
+    while seen.try_recv().is_ok() {}
+    expect("other", "from the file");
+    // One that was never read is refused with all other changes.
+    let never = daemon.file("never");
+    mkfifo(&never, Mode::S_IRWXU).unwrap();
+    daemon.configure(&settings(&never, "third"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("never: expected a regular file in a running daemon", 1);
+    expect("other", "from the file");
+    daemon.end();
+}
+
+/// Nobody writes to the pipe, or reads from it: the start hung, deaf to SIGTERM.
+#[test]
+fn no_pipe_holds_a_start_up_for_ever() {
+    let folder = TempDir::new().unwrap();
+    // The recording has one of its own: those that read would be its readers.
+    let [pipe, recording] = ["pipe", "recording"].map(|name| folder.path().join(name));
+    for pipe in [&pipe, &recording] {
+        mkfifo(pipe, Mode::S_IRWXU).unwrap();
+    }
+    let name = pipe.to_str().unwrap();
+    let recording = recording.to_str().unwrap();
+    let no_file = format!("--record {recording}: expected a regular file or a character device");
+    let property = format!("sasl.password=@{name}");
+    let silent = format!("{name}: expected a file, or a pipe that is written and closed within 5s");
+    let starts = [
+        (&["--config", name][..], silent.as_str()),
+        (
+            &["--dest", "http://127.0.0.1:1/", "--http-headers-file", name],
+            &silent,
+        ),
+        (
+            &["--dest", "kafka:127.0.0.1:1", "--kafka-property", &property],
+            &silent,
+        ),
+        (&["--dest", "null", "--record", recording], &no_file),
+        (
+            &[
+                "--dest",
+                "http://127.0.0.1:1/",
+                "--http-headers-file",
+                "/dev/zero",
+            ],
+            "/dev/zero: expected at most 4096 bytes, got more",
+        ),
+    ];
+    let children = starts.map(|(arguments, expected)| {
+        let child = Command::new(env!("CARGO_BIN_EXE_xtcp2"))
+            .args([
+                "--prom-listen",
+                "none",
+                "--netns-dirs",
+                "",
+                "--proc-scan-every",
+                "0s",
+            ])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        (child, arguments, expected)
+    });
+    let give_up = Instant::now() + PATIENCE;
+    for (mut child, arguments, expected) in children {
+        while child.try_wait().unwrap().is_none() && Instant::now() < give_up {
+            thread::sleep(Duration::from_millis(10));
+        }
+        // Of one that hangs, which the assertion tells.
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code().is_some_and(|status| status != 0) && log.contains(expected),
+            "{arguments:?}: {}: {log}",
+            output.status
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{
     flags::{Flag, did_you_mean, nearest},
     table::FLAGS,
 };
+use crate::settings_file::{self, Unread, When};
 use std::{borrow::Cow, path::Path};
 use toml::de::{DeTable, DeValue};
 
@@ -25,25 +26,14 @@ pub struct Entry {
 
 /// Reads a configuration file: the one place of this module that touches the world.
 pub fn read(path: &Path) -> Result<String, Error> {
-    use std::io::Read;
-    let error = |problem: String| Error::File {
+    settings_file::read(path, FILE_BYTES_MAX, When::Start).map_err(|unread| Error::File {
         path: path.to_owned(),
         line: None,
-        problem,
-    };
-    let cannot = |e: std::io::Error| error(format!("expected a readable configuration file, got: {e}"));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    let bytes = file
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(cannot)?;
-    match bytes as u64 > FILE_BYTES_MAX {
-        true => Err(error(format!(
-            "expected at most {FILE_BYTES_MAX} bytes, got more"
-        ))),
-        false => Ok(text),
-    }
+        problem: match unread {
+            Unread::Io(error) => format!("expected a readable configuration file, got: {error}"),
+            unread => unread.to_string(),
+        },
+    })
 }
 
 /// The entries of a configuration file, in the order of its lines.

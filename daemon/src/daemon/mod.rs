@@ -26,6 +26,7 @@ use nix::sys::{
 };
 use std::{
     fmt, io,
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -141,8 +142,10 @@ impl Daemon {
                 .map_err(Fatal::system("epoll"))?;
         }
         let record = config.record.as_deref();
-        let kernel =
-            Kernel::new(home, discovery, record).map_err(|error| SettingError::from(error).of("--record"))?;
+        let kernel = Kernel::new(home, discovery, record).map_err(|error| {
+            let path = record.unwrap_or(Path::new("")).display();
+            SettingError::from(error).of(format_args!("--record {path}"))
+        })?;
         let core = Core::new(config, reload, instance_id, kernel, output, Instant::now())?;
         log::info!(
             "xtcp2 {VERSION} started, instance {instance_id:016x}: every {:?} to {} as {}",

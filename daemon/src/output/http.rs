@@ -8,7 +8,7 @@
 //! the identity in the headers tells.
 
 use super::{
-    ClickhouseUrl, DropReason, HttpUrl, Options, clickhouse, http_headers,
+    ClickhouseUrl, Credentials, DropReason, HttpUrl, Options, clickhouse, http_headers,
     http_response::{Answer, Response},
     link::{Change, Link},
     queue::Queue,
@@ -62,6 +62,7 @@ pub(super) struct Http {
     /// Headers that are the same each time.
     headers: String,
     headers_file: Option<PathBuf>,
+    credentials: Credentials,
     /// The lines of that file.
     file_headers: String,
     preamble: Vec<u8>,
@@ -107,9 +108,9 @@ impl Http {
             options.content_type,
         );
         let headers_file = options.http_headers_file.clone();
-        let file_headers = headers_file
-            .as_deref()
-            .map_or(Ok(String::new()), http_headers::read)?;
+        let file_headers = headers_file.as_deref().map_or(Ok(String::new()), |path| {
+            http_headers::read(path, &options.credentials)
+        })?;
         let tls = match url.tls {
             true => Some(Tls::new(&url.authority.host, options.tls_roots.clone())?),
             false => None,
@@ -120,6 +121,7 @@ impl Http {
             dialect,
             headers,
             headers_file,
+            credentials: options.credentials.clone(),
             file_headers,
             preamble: options.preamble.clone(),
             tls,
@@ -180,7 +182,8 @@ impl Http {
 
     /// Connects anew, unless a request is under way: then the next failure resolves the name anyway.
     pub fn reopen(&mut self, queue: &mut Queue, epoll: &Epoll, now: Instant) {
-        match self.headers_file.as_deref().map(http_headers::read) {
+        let read = |path| http_headers::read(path, &self.credentials);
+        match self.headers_file.as_deref().map(read) {
             None => {}
             Some(Ok(lines)) => self.file_headers = lines,
             Some(Err(error)) => log::error!("--http-headers-file: {error}; the headers stay as they are"),

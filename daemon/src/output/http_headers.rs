@@ -1,7 +1,8 @@
 //! Header lines of the operator's, from a file: credentials that belong on no command line.
 
+use super::Credentials;
 use crate::setting_error::SettingError;
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 /// Servers take 8 KiB of headers or more; tokens are shorter.
 const FILE_BYTES_MAX: u64 = 4 << 10;
@@ -19,15 +20,9 @@ const OURS: [&str; 5] = [
 ///
 /// # Errors
 /// When the file cannot be read or a line is no header; without its value, which may be a secret.
-pub(super) fn read(path: &Path) -> Result<String, SettingError> {
-    let name = path.display();
-    let unreadable = |error: io::Error| SettingError::caused_by(&error, format!("{name}: {error}"));
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(format!("{name}: expected at most {FILE_BYTES_MAX} bytes, got {bytes}").into());
-    }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    parse(&text).map_err(|error| format!("{name}:{error}").into())
+pub(super) fn read(path: &Path, credentials: &Credentials) -> Result<String, SettingError> {
+    let text = credentials.read(path, FILE_BYTES_MAX)?;
+    parse(&text).map_err(|error| format!("{}:{error}", path.display()).into())
 }
 
 fn parse(text: &str) -> Result<String, String> {
@@ -81,7 +76,7 @@ mod tests {
         }
         assert!(parse("content-LENGTH: 5").unwrap_err().contains("set already"));
         assert!(
-            read(Path::new("/nonexistent/headers"))
+            read(Path::new("/nonexistent/headers"), &Credentials::default())
                 .unwrap_err()
                 .to_string()
                 .contains("No such file")

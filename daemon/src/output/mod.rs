@@ -7,6 +7,7 @@
 mod backoff;
 mod clickhouse;
 mod counters;
+mod credentials;
 mod datagram;
 mod destination;
 mod file;
@@ -28,6 +29,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use counters::{Counters, DropReason, Tally};
+pub use credentials::Credentials;
 pub use destination::{ClickhouseUrl, Destination, EXPECTED as DESTINATION_EXPECTED, HostPort, HttpUrl};
 pub use queue::{Queue, Ticket};
 pub(crate) use stdio::reopened;
@@ -114,6 +116,8 @@ pub struct Options {
     pub kafka: kafka::Settings,
     /// File of header lines that go with every HTTP request: credentials.
     pub http_headers_file: Option<PathBuf>,
+    /// Files that were read before.
+    pub credentials: Credentials,
 }
 
 impl Default for Options {
@@ -128,6 +132,7 @@ impl Default for Options {
             resolver: PathBuf::from("/proc/self/exe"),
             kafka: kafka::Settings::default(),
             http_headers_file: None,
+            credentials: Credentials::default(),
         }
     }
 }
@@ -150,6 +155,7 @@ pub struct Output {
     kind: Kind,
     /// When the disk is asked again for a message that it failed to read.
     read_at: Option<Instant>,
+    credentials: Credentials,
 }
 
 impl Output {
@@ -193,10 +199,12 @@ impl Output {
     ) -> Result<Output, SettingError> {
         let kind = open_kind(destination, &options, epoll, &mut queue)
             .map_err(|error| error.of(format_args!("output {}", destination.public_name())))?;
+        options.credentials.run();
         let mut output = Output {
             queue,
             kind,
             read_at: None,
+            credentials: options.credentials,
         };
         output.begin(epoll, now);
         Ok(output)
@@ -211,10 +219,11 @@ impl Output {
     pub fn replace(
         &mut self,
         destination: &Destination,
-        options: Options,
+        mut options: Options,
         epoll: &Epoll,
         now: Instant,
     ) -> Result<(), SettingError> {
+        options.credentials = self.credentials.clone();
         let kind = open_kind(destination, &options, epoll, &mut self.queue)
             .map_err(|error| error.of(format_args!("output {}", destination.public_name())))?;
         self.leave(epoll);

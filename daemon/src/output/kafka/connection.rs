@@ -4,7 +4,12 @@ use super::{
     Settings,
     reports::{Report, Reports},
 };
-use crate::{epoll::Epoll, output::HostPort, setting_error::SettingError, sys::kafka_queue::MainQueue};
+use crate::{
+    epoll::Epoll,
+    output::{Credentials, HostPort},
+    setting_error::SettingError,
+    sys::kafka_queue::MainQueue,
+};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rdkafka::{
     config::FromClientConfigAndContext,
@@ -40,8 +45,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn open(brokers: &[HostPort], settings: &Settings) -> Result<Connection, SettingError> {
-        let config = settings.client_config(brokers)?;
+    pub fn open(
+        brokers: &[HostPort],
+        settings: &Settings,
+        credentials: &Credentials,
+    ) -> Result<Connection, SettingError> {
+        let config = settings.client_config(brokers, credentials)?;
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         // Readable from the start: what is in the queue before MainQueue::of makes it no longer empty, and
         // only that transition is told.
@@ -151,7 +160,7 @@ mod tests {
             compression: "none".to_owned(),
             ..Settings::default()
         };
-        let connection = Connection::open(&nobody, &settings).unwrap();
+        let connection = Connection::open(&nobody, &settings, &Credentials::default()).unwrap();
         let end = Instant::now() + Duration::from_secs(20);
         let mut reports = Vec::new();
         while reports.is_empty() {

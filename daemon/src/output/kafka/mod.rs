@@ -20,7 +20,9 @@ mod settings;
 pub use reach::{Reached, Unreached, reach};
 pub use settings::{Property, Settings};
 
-use super::{DropReason, HostPort, Options, backoff::Backoff, queue::Queue, registration::Registration};
+use super::{
+    Credentials, DropReason, HostPort, Options, backoff::Backoff, queue::Queue, registration::Registration,
+};
 use crate::{
     epoll::{Epoll, Event, Interest},
     setting_error::SettingError,
@@ -43,6 +45,7 @@ pub(super) struct Kafka {
     name: String,
     brokers: Vec<HostPort>,
     settings: Settings,
+    credentials: Credentials,
     connection: Option<Connection>,
     /// Of the connection before.
     disposal: Option<Disposal>,
@@ -70,8 +73,9 @@ impl Kafka {
         Ok(Kafka {
             name,
             brokers: brokers.to_vec(),
-            connection: Some(Connection::open(brokers, &options.kafka)?),
+            connection: Some(Connection::open(brokers, &options.kafka, &options.credentials)?),
             settings: options.kafka.clone(),
+            credentials: options.credentials.clone(),
             disposal: None,
             registration: Registration::default(),
             backoff: Backoff::new(options.seed),
@@ -93,7 +97,7 @@ impl Kafka {
             if self.retry_at.is_some() {
                 return;
             }
-            match Connection::open(&self.brokers, &self.settings) {
+            match Connection::open(&self.brokers, &self.settings, &self.credentials) {
                 Ok(connection) => self.connection = Some(connection),
                 Err(error) => return self.failed(&error.to_string(), queue, now),
             }

@@ -2,7 +2,7 @@
 //! of an output.
 
 use super::Settings;
-use crate::output::HostPort;
+use crate::output::{Credentials, HostPort};
 use rdkafka::{
     ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -56,7 +56,7 @@ impl ProducerContext for LastError {
 /// When the settings are wrong, or nobody answers within `timeout`.
 pub fn reach(brokers: &[HostPort], settings: &Settings, timeout: Duration) -> Result<Reached, Unreached> {
     let config = settings
-        .client_config(brokers)
+        .client_config(brokers, &Credentials::default())
         .map_err(|error| Unreached::Never(error.to_string()))?;
     let producer = BaseProducer::from_config_and_context(&config, LastError::default())
         .map_err(|error| Unreached::Never(super::without_value(error)))?;

@@ -1,8 +1,11 @@
 //! What librdkafka is told: our choices, and over them whatever properties the operator set.
 
-use crate::{output::HostPort, setting_error::SettingError};
+use crate::{
+    output::{Credentials, HostPort},
+    setting_error::SettingError,
+};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 /// Bytes that librdkafka may hold: enough to keep a link of 1 Gbit/s and 100 ms full. What waits beyond
 /// it, waits in our own queue, whose drop policy and bound are known.
@@ -92,11 +95,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The configuration of a producer. Files are read anew each time, so a rotated secret is found.
+    /// The configuration of a producer. Files are read anew each time, so a rotated secret is found; but for
+    /// pipes, which say theirs once.
     ///
     /// # Errors
     /// When a file cannot be read. What librdkafka itself refuses comes out when it makes the producer.
-    pub fn client_config(&self, brokers: &[HostPort]) -> Result<ClientConfig, SettingError> {
+    pub fn client_config(
+        &self,
+        brokers: &[HostPort],
+        credentials: &Credentials,
+    ) -> Result<ClientConfig, SettingError> {
         let compression = match self.compression.as_str() {
             // Brokers before 2.1 do not know it; librdkafka then sends uncompressed.
             "auto" => "zstd",
@@ -116,7 +124,7 @@ impl Settings {
             .set_log_level(RDKafkaLogLevel::Warning);
         for Property { name, value } in &self.properties {
             match value.strip_prefix('@') {
-                Some(path) => config.set(name, read(name, Path::new(path))?),
+                Some(path) => config.set(name, read(name, Path::new(path), credentials)?),
                 None => config.set(name, value),
             };
         }
@@ -142,19 +150,10 @@ pub(super) fn addresses(brokers: &[HostPort]) -> String {
     addresses.join(",")
 }
 
-fn read(name: &str, path: &Path) -> Result<String, SettingError> {
-    let show = path.display();
-    let unreadable =
-        |error: io::Error| SettingError::caused_by(&error, format!("property {name}: {show}: {error}"));
-    let bytes = fs::metadata(path).map_err(unreadable)?;
-    if bytes.len() > PROPERTY_FILE_BYTES_MAX {
-        return Err(format!(
-            "property {name}: {show}: expected at most {PROPERTY_FILE_BYTES_MAX} bytes, got {}",
-            bytes.len()
-        )
-        .into());
-    }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
+fn read(name: &str, path: &Path, credentials: &Credentials) -> Result<String, SettingError> {
+    let text = credentials
+        .read(path, PROPERTY_FILE_BYTES_MAX)
+        .map_err(|error| error.of(format_args!("property {name}")))?;
     // Editors end a line; passwords do not end in one.
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
@@ -162,6 +161,11 @@ fn read(name: &str, path: &Path) -> Result<String, SettingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{fs, io::Write, os::fd::AsRawFd};
+
+    fn client_config(settings: &Settings) -> Result<ClientConfig, SettingError> {
+        settings.client_config(&brokers(), &Credentials::default())
+    }
 
     fn brokers() -> Vec<HostPort> {
         vec!["a:9092".parse().unwrap(), "[::1]:9093".parse().unwrap()]
@@ -178,7 +182,7 @@ mod tests {
                 "message.max.bytes=2000000".parse().unwrap(),
             ],
         };
-        let config = settings.client_config(&brokers()).unwrap();
+        let config = client_config(&settings).unwrap();
         for (name, value) in [
             ("bootstrap.servers", "a:9092,[::1]:9093"),
             ("enable.idempotence", "true"),
@@ -207,14 +211,35 @@ mod tests {
             properties: vec![property],
             ..Settings::default()
         };
-        let config = settings.client_config(&brokers()).unwrap();
+        let config = client_config(&settings).unwrap();
         assert_eq!(config.get("sasl.password"), Some("hunter2"));
         fs::remove_file(&path).unwrap();
-        let error = settings.client_config(&brokers()).unwrap_err().to_string();
+        let error = client_config(&settings).unwrap_err().to_string();
         assert!(
             error.starts_with("property sasl.password: ") && error.contains("No such file"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_secret_of_a_pipe_is_read_once_and_kept() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"hunter2\n").unwrap();
+        drop(writer);
+        let settings = Settings {
+            properties: vec![
+                format!("sasl.password=@/proc/self/fd/{}", reader.as_raw_fd())
+                    .parse()
+                    .unwrap(),
+            ],
+            ..Settings::default()
+        };
+        let credentials = Credentials::default();
+        for _ in 0..2 {
+            let config = settings.client_config(&brokers(), &credentials).unwrap();
+            assert_eq!(config.get("sasl.password"), Some("hunter2"));
+        }
+        assert!(!format!("{credentials:?}").contains("hunter2"));
     }
 
     #[test]

@@ -13,7 +13,14 @@ fn drive(fd: impl AsFd, options: Options) -> Driver {
     let stdio = Stdio::open("stdout", fd.as_fd(), &options, &epoll, &mut queue).unwrap();
     let kind = Kind::Stdio(stdio);
     let read_at = None;
-    Driver::new(epoll, Output { queue, kind, read_at })
+    let credentials = options.credentials;
+    let output = Output {
+        queue,
+        kind,
+        read_at,
+        credentials,
+    };
+    Driver::new(epoll, output)
 }
 
 #[test]
