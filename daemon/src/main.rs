@@ -1,5 +1,6 @@
 //! The program: command line in, one of a few things done, exit status out.
 
+use log::LevelFilter;
 use std::{
     ffi::OsString,
     io::{self, Write},
@@ -9,7 +10,7 @@ use std::{
 use xtcp2::{
     check::{self, Verdict},
     cli::{self, Command, EX_CONFIG},
-    config::Config,
+    config::{Config, LogFormat},
     daemon::{self, Daemon, Fatal, Reload},
     logger, output,
     sys::file_size_limit,
@@ -26,7 +27,10 @@ fn main() -> ExitCode {
     // Before anything else: a signal that comes early waits, instead of killing what is starting.
     let signals = match daemon::block_signals() {
         Ok(signals) => signals,
-        Err(error) => return end(Err(Fatal::system("sigprocmask")(error))),
+        Err(error) => {
+            start_log_early();
+            return end(Err(Fatal::system("sigprocmask")(error)));
+        }
     };
     if let Err(error) = file_size_limit::report_as_error() {
         return end(Err(Fatal::system("signal")(error)));
@@ -37,7 +41,8 @@ fn main() -> ExitCode {
     let invocation = match read() {
         Ok(invocation) => invocation,
         Err(error) => {
-            eprintln!("xtcp2: {error}");
+            start_log_early();
+            log::error!("{error}");
             return ExitCode::from(error.exit_status());
         }
     };
@@ -65,6 +70,15 @@ fn main() -> ExitCode {
         | Command::Version
         | Command::PrintConfig(_) => print(&invocation.command.text().unwrap_or_default()),
     }
+}
+
+/// For what ends the program before its settings are known: as the environment says, which nothing has checked.
+fn start_log_early() {
+    let format = match std::env::var("XTCP2_LOG_FORMAT").as_deref() {
+        Ok("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    logger::start(LevelFilter::Error, format);
 }
 
 fn check(config: &Config, config_file: Option<&Path>, warnings: &[String]) -> ExitCode {

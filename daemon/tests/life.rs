@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     host::{Sockets, ip},
-    program::{Program, command, wait_for},
+    program::{Program, command, wait_for, xtcp2},
     rows, sandbox,
 };
 use nix::{
@@ -202,6 +202,38 @@ fn only_settings_that_can_never_work_end_with_78() {
             assert_eq!(program.log().len(), 1, "{arguments:?}");
         }
     });
+}
+
+#[test]
+fn a_wrong_setting_ends_with_78_whatever_stderr_is() {
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (reader, broken) = std::io::pipe().unwrap();
+    drop(reader);
+    for stderr in [Stdio::from(full()), Stdio::from(broken)] {
+        let status = xtcp2().arg("--bogus").stderr(stderr).status().unwrap();
+        assert_eq!(status.code(), Some(78), "{status}");
+    }
+    // No end of another kind with stdout either.
+    let status = xtcp2().arg("--help").stdout(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1), "{status}");
+}
+
+#[test]
+fn what_is_wrong_with_a_setting_is_a_line_like_any_other() {
+    let said = |name: &str, value: &str| {
+        let output = xtcp2().arg("--bogus").env(name, value).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = said("XTCP2_LOG_FORMAT", "text");
+    assert!(text.starts_with("xtcp2: error: flag --bogus: "), "{text}");
+    let journal = said("JOURNAL_STREAM", "8:1");
+    assert!(journal.starts_with("<3>flag --bogus: "), "{journal}");
+    let json: serde_json::Value = serde_json::from_str(&said("XTCP2_LOG_FORMAT", "json")).unwrap();
+    assert_eq!(json["level"], "error");
+    assert!(
+        json["message"].as_str().unwrap().starts_with("flag --bogus: "),
+        "{json}"
+    );
 }
 
 #[test]

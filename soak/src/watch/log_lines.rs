@@ -70,7 +70,7 @@ pub fn is_error(line: &str) -> bool {
             .and_then(|priority| priority.parse::<u64>().ok());
         return object["level"] == "error" || priority.is_some_and(|priority| priority <= PRIORITY_ERROR);
     }
-    // Before the log is started, the program says its one error without a level: `xtcp2: flag --x: ...`.
+    // Whatever is not said to be less.
     match line.strip_prefix("xtcp2: ") {
         Some(rest) => !["warning: ", "info: ", "debug: ", "trace: "]
             .iter()
@@ -88,7 +88,7 @@ mod tests {
     fn errors_are_told_from_the_rest_in_every_form() {
         for line in [
             "xtcp2: error: kafka: broker is gone",
-            "xtcp2: flag --frequency: expected a duration, got \"x\"",
+            "xtcp2: error: flag --frequency: expected a duration, got \"x\"",
             "<3>cannot listen",
             "<0>x",
             "{\"level\":\"error\",\"message\":\"m\",\"time\":1.5}",
