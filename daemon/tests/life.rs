@@ -590,19 +590,20 @@ fn the_log_suits_the_journal_machines_and_patience() {
         }
         assert!(program.terminate().success());
         let mut summaries = 0;
+        let mut last = String::new();
         for line in program.log() {
             let line: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert!(line["time"].as_f64().unwrap() > 1.7e9 && line["level"].is_string());
-            summaries += usize::from(
-                line["message"]
-                    .as_str()
-                    .unwrap()
-                    .contains(" envelopes; delivered "),
-            );
+            last = line["message"].as_str().unwrap().to_owned();
+            summaries += usize::from(last.contains(" envelopes; delivered "));
         }
         assert!(
             (2..20).contains(&summaries),
             "{summaries} summaries for 1000 signals"
+        );
+        assert!(
+            last.contains(" envelopes; delivered "),
+            "the end says it once more: {last}"
         );
     });
 }

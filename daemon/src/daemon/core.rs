@@ -253,7 +253,7 @@ impl Core {
     pub fn signal(&mut self, signal: Signal, epoll: &Epoll, now: Instant) {
         match signal {
             Signal::SIGHUP => self.reload(epoll, now),
-            Signal::SIGUSR1 => self.log_summary(),
+            Signal::SIGUSR1 => log::info!("{}", self.summary()),
             _ if self.ending.is_none() => {
                 log::info!("{signal}: ending; a second one ends at once");
                 self.end(now, true);
@@ -304,7 +304,8 @@ impl Core {
             log::info!("{} rows stay in the spool for the next start", waiting.rows);
         }
         self.kernel.flush_recording();
-        self.log_summary();
+        // From a place of its own, so that the log does not hold it back for those of SIGUSR1.
+        log::info!("{}", self.summary());
         let reader_left = self.output.is_closed();
         let by_signal = self.ending.is_some_and(|ending| ending.by_signal);
         if undelivered > 0 && !reader_left {
@@ -316,10 +317,11 @@ impl Core {
         ExitCode::SUCCESS
     }
 
-    fn log_summary(&self) {
+    /// All that was done so far, in one line.
+    fn summary(&self) -> String {
         let rows = self.pipeline.rows.counters();
         let counters = self.output.counters();
-        log::info!(
+        format!(
             "{} polls, {} rows in {} envelopes; delivered {} rows, dropped {}, {} bytes waiting; last: {} namespaces, {} sockets, {:.1?}",
             self.polls,
             rows.rows,
@@ -330,7 +332,7 @@ impl Core {
             self.last_poll.namespaces,
             self.last_poll.sockets,
             self.last_poll.duration
-        );
+        )
     }
 }
 
