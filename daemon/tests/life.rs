@@ -607,3 +607,32 @@ fn the_log_suits_the_journal_machines_and_patience() {
         );
     });
 }
+
+#[test]
+fn namespaces_that_fail_are_named_up_to_the_bound_of_a_poll() {
+    sandbox::run("namespaces_that_fail_are_named_up_to_the_bound_of_a_poll", || {
+        ip("link set lo up");
+        let folder = sandbox::folder();
+        let some = |name: &str| {
+            for number in 0..10 {
+                File::create(folder.path().join(format!("{name}{number}"))).unwrap();
+            }
+        };
+        let folders = folder.path().to_str().unwrap();
+        let arguments = ["-dest", "null", "-frequency", "20ms", "--netns-dirs", folders];
+        some("early");
+        let mut program = Program::start(&arguments);
+        let named = |program: &Program, name: &str| {
+            let is_named = |line: &String| line.contains(name) && line.contains(": not polled: ");
+            program.log().iter().filter(|line| is_named(line)).count()
+        };
+        program.metric_when("xtcp2_polls_total", |polls| polls >= 3.0);
+        assert_eq!(named(&program, "early"), 10);
+        // Each is retried for a while, and fails in the poll that it was met in.
+        some("late");
+        let polls = program.metrics().value("xtcp2_polls_total");
+        program.metric_when("xtcp2_polls_total", |now| now >= polls + 3.0);
+        assert_eq!(named(&program, "late"), 10);
+        assert!(program.terminate().success());
+    });
+}

@@ -4,6 +4,7 @@ use super::{
     FailureKind, FolderCounters, Identity, Reported, ScanCounters, VisitError, folders::Folders,
     processes::ProcessScan, visit::NO_WAY_HOME,
 };
+use crate::logger;
 use std::{
     collections::{HashSet, VecDeque},
     os::fd::BorrowedFd,
@@ -338,7 +339,7 @@ impl Discovery {
         {
             self.log_lines += 1;
             if self.log_lines <= LOGGED_PER_POLL {
-                log::warn!("{}: not polled: {error}", candidate.name);
+                log::warn!(target: logger::BOUNDED, "{}: not polled: {error}", candidate.name);
             }
         }
     }
