@@ -1,4 +1,4 @@
-//! System calls that no crate wraps: the only place besides `netlink` with unsafe code, one call and
+//! System calls that no crate of ours wraps safely: the only place besides `netlink` with unsafe code, one call and
 //! one safe function each.
 #![allow(unsafe_code)]
 
