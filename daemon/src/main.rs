@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         }
     };
     if let Err(error) = file_size_limit::report_as_error() {
+        start_log_early();
         return end(Err(Fatal::system("signal")(error)));
     }
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
