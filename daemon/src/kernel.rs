@@ -8,13 +8,14 @@ use crate::{
 };
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
     sys::socket::{MsgFlags, recv, send},
 };
 use std::{
     fs::{File, Permissions},
     io::{self, BufWriter},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -212,31 +213,28 @@ impl World for Kernel {
 /// A recording holds all that the kernel sent, secrets of TCP-MD5 among it.
 const RECORDING_MODE: u32 = 0o600;
 
-/// No FIFO: a reader that stops would stop the daemon.
+/// A FIFO needs a reader that is there already; one that stops reading later stands the polls still.
 fn create_private(path: &Path) -> io::Result<File> {
-    let other_kind = || {
-        let what = "expected a regular file or a character device, got another kind of file";
-        io::Error::other(what)
-    };
     let opened = File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(RECORDING_MODE)
-        // A FIFO without a reader fails, instead of being waited for; regular files do not care.
+        // Without it, a FIFO that nobody reads would be waited for, deaf to signals.
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
         .open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(nix::libc::ENXIO) => other_kind(),
+        Some(nix::libc::ENXIO) => {
+            io::Error::other("expected a file, got a FIFO or a socket that nobody reads")
+        }
         _ => error,
     })?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_file() {
+    // Only to open it: a recording has no gaps.
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    if file.metadata()?.is_file() {
         // One that was there has a mode already; until it is ours to read alone, nothing is written or cut off.
         file.set_permissions(Permissions::from_mode(RECORDING_MODE))?;
         file.set_len(0)?;
-    } else if !kind.is_char_device() {
-        return Err(other_kind());
     }
     Ok(file)
 }

@@ -383,7 +383,7 @@ fn no_pipe_holds_a_start_up_for_ever() {
     }
     let name = pipe.to_str().unwrap();
     let recording = recording.to_str().unwrap();
-    let no_file = format!("--record {recording}: expected a regular file or a character device");
+    let no_file = format!("--record {recording}: expected a file, got a FIFO or a socket that nobody reads");
     let property = format!("sasl.password=@{name}");
     let silent = format!("{name}: expected a file, or a pipe that is written and closed within 5s");
     let starts = [
