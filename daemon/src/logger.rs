@@ -193,9 +193,11 @@ impl Logger {
         let lost = backlog.lost;
         if lost > 0 {
             let message = format!("{lost} lines of the log were lost: nobody read them");
-            if backlog.write(&self.line(Level::Warn, &message, unix_time), &self.means) {
-                backlog.lost = 0;
+            if !backlog.write(&self.line(Level::Warn, &message, unix_time), &self.means) {
+                backlog.lost += 1;
+                return;
             }
+            backlog.lost = 0;
         }
         if !backlog.write(line, &self.means) {
             backlog.lost += 1;
@@ -275,10 +277,14 @@ mod tests {
         logger.write("lost\n", Duration::ZERO);
         logger.write("lost too\n", Duration::ZERO);
         let lines = std::thread::spawn(|| BufReader::new(reader).lines().collect::<Result<Vec<_>, _>>());
-        while !logger.backlog.lock().unwrap().rest.is_empty() {
-            logger.write("lost as well\n", Duration::ZERO);
+        // The reader makes room little by little.
+        let is_all_out = || {
+            let backlog = logger.backlog.lock().unwrap();
+            backlog.rest.is_empty() && backlog.lost == 0
+        };
+        while !is_all_out() {
+            logger.write("last\n", Duration::ZERO);
         }
-        logger.write("last\n", Duration::ZERO);
         drop(logger);
         let lines = lines.join().unwrap().unwrap();
         assert!(
