@@ -269,7 +269,7 @@ def optimisations():
         cells.append([change, what, before, after, command])
 
     # Each revision that was measured against, and what came after it.
-    for revision, change in (("fe51806fc73e", "encoder: whole loads, long varints without a loop"),):
+    for revision, change in (("cb3134e284c9", "encoder: whole loads, long varints without a loop"),):
         for name, bench in read(f"changes/since-{revision}.json")["benches"].items():
             after = f"{time(bench['after_ns'])}; {bench['low_percent']:+.1f} % to {bench['high_percent']:+.1f} %"
             add(change, name, time(bench["before_ns"]), after, f"`scripts/bench --baseline {revision} row/full`")
