@@ -21,6 +21,13 @@ build_release() { # build_release [EXAMPLE...]
     [ $# = 0 ] || cargo build --quiet --release --locked -p xtcp2-soak "${@/#/--example=}"
 }
 
+# Another revision in a work tree of its own, target/baseline, until the script ends.
+check_out() { # check_out REV
+    git worktree remove --force target/baseline 2>/dev/null || true
+    git worktree add --quiet --detach target/baseline "$1"
+    trap 'git worktree remove --force target/baseline' EXIT
+}
+
 # Network namespaces with as many established sockets in each; $load is the process, when all are there.
 start_load() { # start_load EXAMPLES-FOLDER NAMESPACES SOCKETS
     : >"$work/load"

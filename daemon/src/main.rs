@@ -24,16 +24,13 @@ fn main() -> ExitCode {
     if let Some(status) = output::resolve::child(&words) {
         return status;
     }
+    start_log_early();
     // Before anything else: a signal that comes early waits, instead of killing what is starting.
     let signals = match daemon::block_signals() {
         Ok(signals) => signals,
-        Err(error) => {
-            start_log_early();
-            return end(Err(Fatal::system("sigprocmask")(error)));
-        }
+        Err(error) => return end(Err(Fatal::system("sigprocmask")(error))),
     };
     if let Err(error) = file_size_limit::report_as_error() {
-        start_log_early();
         return end(Err(Fatal::system("signal")(error)));
     }
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -42,7 +39,6 @@ fn main() -> ExitCode {
     let invocation = match read() {
         Ok(invocation) => invocation,
         Err(error) => {
-            start_log_early();
             log::error!("{error}");
             return ExitCode::from(error.exit_status());
         }

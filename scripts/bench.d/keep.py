@@ -1,12 +1,11 @@
 """What criterion measured, of its folder:
 
-    keep.py FOLDER MACHINE         puts it on record as results/bench.json
-    keep.py FOLDER MACHINE REV     prints it before and after, REV being before; KEEP=yes puts that on record, too, as
-                                   results/changes/since-REV.json
+    keep.py FOLDER MACHINE                puts it on record as results/bench.json
+    keep.py FOLDER MACHINE REV yes|no     prints it before and after, REV being before; yes puts that on record, too, as
+                                          results/changes/since-REV.json
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def all_of_them(criterion, machine):
     print(f"{len(found)} benchmarks: {file.name}")
 
 
-def before_and_after(criterion, machine, revision):
+def before_and_after(criterion, machine, revision, keep):
     found = {}
     print(f"{'ns':44} {'before':>12} {'after':>12} {'change':>9}   95 % confidence")
     for name, folder in benches(criterion):
@@ -47,16 +46,16 @@ def before_and_after(criterion, machine, revision):
         found[name] = {"before_ns": round(before, 2), "after_ns": round(after, 2)}
         found[name] |= dict(zip(("change_percent", "low_percent", "high_percent"), change))
         print(f"{name:44} {before:12,.1f} {after:12,.1f} {change[0]:+8.1f} %   {change[1]:+.1f} % to {change[2]:+.1f} %")
-    if os.environ.get("KEEP") == "yes":
+    if keep == "yes":
         file = RESULTS / f"changes/since-{revision[:12]}.json"
         file.write_text(json.dumps({"machine": machine, "before": revision[:12], "benches": found}, indent=1) + "\n")
         print(f"on record: results/changes/{file.name}")
 
 
 def main():
-    criterion, machine, *revision = sys.argv[1:]
-    if revision:
-        before_and_after(Path(criterion), machine, revision[0])
+    criterion, machine, *comparison = sys.argv[1:]
+    if comparison:
+        before_and_after(Path(criterion), machine, *comparison)
     else:
         all_of_them(Path(criterion), machine)
 

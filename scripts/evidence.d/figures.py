@@ -265,19 +265,15 @@ def optimisations():
     """Before and after of changes: each pair of one run."""
     cells = []
 
-    def add(change, what, before, after, command):
-        cells.append([change, what, before, after, command])
-
-    # Each revision that was measured against, and what came after it.
-    for revision, change in (("cb3134e284c9", "encoder: whole loads, long varints without a loop"),):
-        for name, bench in read(f"changes/since-{revision}.json")["benches"].items():
-            after = f"{time(bench['after_ns'])}; {bench['low_percent']:+.1f} % to {bench['high_percent']:+.1f} %"
-            add(change, name, time(bench["before_ns"]), after, f"`scripts/bench --baseline {revision} row/full`")
-    for revision, change in (("64452d5bda3b", "replies to look-ups: memory that is there already; found by a profile"),):
-        run = read(f"changes/polls-since-{revision}.json")
-        after = f"{run['after_cpu_ms']:.2f} ms; ratios of turns {run['ratio_least']:.3f} to {run['ratio_most']:.3f}, median {run['ratio']:.3f}"
-        what = f"CPU of a poll, {run['namespaces']} x {run['sockets']} sockets that stand"
-        add(change, what, f"{run['before_cpu_ms']:.2f} ms", after, f"`scripts/bench-change {revision}`")
+    revision, change = "cb3134e284c9", "encoder: whole loads, long varints without a loop"
+    for name, bench in read(f"changes/since-{revision}.json")["benches"].items():
+        after = f"{time(bench['after_ns'])}; {bench['low_percent']:+.1f} % to {bench['high_percent']:+.1f} %"
+        cells.append([change, name, time(bench["before_ns"]), after, f"`scripts/bench --baseline {revision} row/full`"])
+    revision, change = "64452d5bda3b", "replies to look-ups: memory that is there already; found by a profile"
+    run = read(f"changes/polls-since-{revision}.json")
+    after = f"{run['after_cpu_ms']:.2f} ms; ratios of turns {run['ratio_least']:.3f} to {run['ratio_most']:.3f}, median {run['ratio']:.3f}"
+    what = f"CPU of a poll, {run['namespaces']} x {run['sockets']} sockets that stand"
+    cells.append([change, what, f"{run['before_cpu_ms']:.2f} ms", after, f"`scripts/bench-change {revision}`"])
     return table(["change", "what was measured", "before", "after", "command"], cells)
 
 
