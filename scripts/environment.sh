@@ -33,6 +33,16 @@ count() { # count LOG COLUMN-NAME [WHICH-SUMMARIES]
     awk -v name="$2" -v which="${3:- 0 filtered out}" '/^test result:/ && $0 ~ which { for (i = 2; i <= NF; i++) if ($i ~ "^" name) sum += $(i - 1) } END { print sum + 0 }' "$1"
 }
 
+# The failed tests of a log of cargo's test runner and what each of them said, or else the end of the log.
+what_failed() { # what_failed LOG
+    grep -aE '^test .* FAILED$' "$1" || { tail -n 60 "$1"; return; }
+    # The runner repeats what a test said under its name, and then the names of those that failed.
+    awk '/^test .* FAILED$/ { failed[$2] }
+        /^---- .* stdout ----$/ { shown = $2 in failed; lines = 0 }
+        /^(failures|successes|test result):/ { shown = 0 }
+        shown && lines++ < 60' "$1"
+}
+
 # The newest test program of that name, a package's own being that of its library: cargo says where it is.
 test_program() { # test_program NAME [PACKAGE]
     local package=${2:-xtcp2} target=(--test "$1")
