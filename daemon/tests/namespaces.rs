@@ -93,9 +93,11 @@ impl Daemon {
     fn poll_with(&mut self, mut between: impl FnMut(&str)) -> Poll {
         let mut poll = Poll::default();
         let before = own_namespace();
+        // In a poll time passes only where it waits: a machine that is busy elsewhere changes nothing.
+        let mut now = Instant::now();
         self.discovery.start_poll();
         loop {
-            match self.discovery.next(Instant::now()) {
+            match self.discovery.next(now) {
                 Next::Visit(candidate) => {
                     let name = candidate.name().to_string();
                     between(&name);
@@ -112,14 +114,15 @@ impl Daemon {
                         }
                         Err(error) => {
                             poll.failed.push((name, error.kind));
-                            self.discovery.failed(candidate, &error, Instant::now());
+                            self.discovery.failed(candidate, &error, now);
                         }
                     }
                 }
-                Next::Scan => self.discovery.scan(Instant::now(), || true),
+                Next::Scan => self.discovery.scan(now, || true),
                 Next::WaitUntil(instant) => {
                     poll.waits += 1;
-                    thread::sleep(instant.saturating_duration_since(Instant::now()));
+                    thread::sleep(instant.saturating_duration_since(now));
+                    now = now.max(instant);
                 }
                 Next::Done => return poll,
             }
@@ -460,8 +463,10 @@ fn hundreds_that_come_and_go_are_all_polled_or_counted() {
             (NAMESPACES as u64, NAMESPACES as u64)
         );
         assert_eq!(folders.overflows, 0);
+        // On a busy machine one may be mounted only after its file was visited for the last time.
+        let given_up = daemon.failures(FailureKind::NotYetMounted);
         // All cookies but our own.
-        let accounted = cookies.len() as u64 - 1 + folders.missed;
+        let accounted = cookies.len() as u64 - 1 + folders.missed + given_up;
         assert!(accounted >= NAMESPACES as u64, "{accounted} of {NAMESPACES}");
     });
 }

@@ -3,11 +3,8 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(all(target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
-use std::{
-    hint::black_box,
-    ops::Range,
-    time::{Duration, Instant},
-};
+use nix::time::{ClockId, clock_gettime};
+use std::{hint::black_box, ops::Range, time::Duration};
 use xtcp2::sys::sampler::{FRAMES_MAX, Sampler};
 
 #[inline(never)]
@@ -22,16 +19,21 @@ fn hot_leaf(mut x: u64) -> u64 {
     x
 }
 
+/// Of this thread, which is what is sampled: on a busy machine much more time may pass.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
 #[inline(never)]
-fn caller(until: Instant) {
+fn caller(until: Duration) {
     let mut x = 1;
-    while Instant::now() < until {
+    while cpu_time() < until {
         x = black_box(hot_leaf(black_box(x)));
     }
 }
 
 #[inline(never)]
-fn deep(levels: usize, until: Instant) -> usize {
+fn deep(levels: usize, until: Duration) -> usize {
     if levels == 0 {
         caller(until);
         return black_box(0);
@@ -62,7 +64,7 @@ fn the_hot_function_is_on_top_and_its_caller_below() {
         Sampler::start(250, &stack()).unwrap_err().kind(),
         std::io::ErrorKind::ResourceBusy
     );
-    caller(Instant::now() + Duration::from_millis(500));
+    caller(cpu_time() + Duration::from_millis(500));
     let samples = sampler.finish();
     assert!(samples.cpu > Duration::ZERO && samples.cpu < Duration::from_secs(2));
     assert_eq!(samples.lost, 0);
@@ -84,7 +86,7 @@ fn the_hot_function_is_on_top_and_its_caller_below() {
     // A second profile starts afresh, and a stack deeper than is kept is cut, not dropped.
     let sampler = Sampler::start(250, &stack()).unwrap();
     assert_eq!(
-        deep(2 * FRAMES_MAX, Instant::now() + Duration::from_millis(200)),
+        deep(2 * FRAMES_MAX, cpu_time() + Duration::from_millis(200)),
         2 * FRAMES_MAX
     );
     let samples = sampler.finish();
