@@ -20,6 +20,7 @@ use std::{
     fs::{self, File},
     path::Path,
     process::{Command, Stdio},
+    time::Instant,
 };
 use xtcp2_soak::load::{
     NamespaceEvent,
@@ -72,23 +73,27 @@ fn churn_says_what_is_there_and_counts_every_event() {
             "4",
         ];
         let mut load = Load::start(&words);
+        let start = Instant::now();
         let first = load.said().unwrap();
         assert_eq!(
             (first.namespaces_created, first.namespaces, first.sockets),
             (10, 10, 40)
         );
         let mut last = first.clone();
-        for _ in 0..3 {
+        let mut lines_with_news = 0;
+        while lines_with_news < 3 {
             let said = load.said().unwrap();
-            // A machine that is busy with something else does less; it still says what it did.
-            assert!(said.namespaces_created > last.namespaces_created, "{said:?}");
-            assert!(said.namespaces_deleted > last.namespaces_deleted, "{said:?}");
+            // A machine that is busy with something else does less, and what it says comes in a heap.
+            lines_with_news += u32::from(said.namespaces_created > last.namespaces_created);
+            assert!(said.namespaces_deleted >= last.namespaces_deleted, "{said:?}");
             assert_eq!(said.namespaces_created - said.namespaces_deleted, said.namespaces);
             assert!((10..=11).contains(&said.namespaces), "{said:?}");
             last = said;
         }
-        let rate = (last.namespaces_created - first.namespaces_created) * 2 / 3;
-        assert!(rate <= 70, "60 were asked for, got {rate}");
+        assert!(last.namespaces_deleted > first.namespaces_deleted, "{last:?}");
+        let changes = (last.namespaces_created - first.namespaces_created) * 2;
+        let rate = changes as f64 / start.elapsed().as_secs_f64();
+        assert!(rate <= 70.0, "60 were asked for, got {rate}");
 
         // While nothing moves, what was written down is what is mounted, but for the one under way.
         let worker = load.processes()[1];
