@@ -10,7 +10,7 @@ use std::{
     io::{self, Write},
     os::{
         fd::{AsFd, AsRawFd},
-        unix::fs::FileTypeExt,
+        unix::fs::{FileTypeExt, MetadataExt},
     },
     sync::{
         Mutex, OnceLock, PoisonError,
@@ -29,7 +29,7 @@ pub const BOUNDED: &str = "xtcp2::bounded";
 
 struct Logger {
     is_json: AtomicBool,
-    /// Whether stderr is the journal: systemd says so in the environment.
+    /// Whether stderr is the journal.
     is_journal: bool,
     means: Means,
     backlog: Mutex<Backlog>,
@@ -68,7 +68,7 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 pub fn start(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| Logger {
         is_json: AtomicBool::default(),
-        is_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
+        is_journal: is_journal(),
         means: Means::of_stderr(),
         backlog: Mutex::default(),
         sites: Mutex::default(),
@@ -77,6 +77,17 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     // Fails when there is a logger already, which then is this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
+}
+
+/// systemd names device and inode of the journal in the environment (systemd.exec(5)), which is also there where stderr goes
+/// elsewhere.
+fn is_journal() -> bool {
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let metadata = stderr.and_then(|stderr| stderr.metadata());
+    metadata.is_ok_and(|stderr| {
+        let name = format!("{}:{}", stderr.dev(), stderr.ino());
+        std::env::var_os("JOURNAL_STREAM").is_some_and(|journal| *journal == *name)
+    })
 }
 
 impl Means {

@@ -20,7 +20,10 @@ use std::{
     net::TcpStream,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::{UnixDatagram, UnixStream},
+        unix::{
+            fs::MetadataExt,
+            net::{UnixDatagram, UnixStream},
+        },
     },
     path::Path,
     process::Stdio,
@@ -218,6 +221,22 @@ fn a_wrong_setting_ends_with_78_whatever_stderr_is() {
     assert_eq!(status.code(), Some(1), "{status}");
 }
 
+/// What it says until its end to a stderr that systemd says is the journal.
+fn said_to_the_journal(arguments: &[&str]) -> String {
+    let (mut journal, stderr) = UnixStream::pair().unwrap();
+    let stderr = File::from(OwnedFd::from(stderr));
+    let metadata = stderr.metadata().unwrap();
+    let name = format!("{}:{}", metadata.dev(), metadata.ino());
+    command(arguments)
+        .env("JOURNAL_STREAM", name)
+        .stderr(stderr)
+        .status()
+        .unwrap();
+    let mut said = String::new();
+    journal.read_to_string(&mut said).unwrap();
+    said
+}
+
 #[test]
 fn what_is_wrong_with_a_setting_is_a_line_like_any_other() {
     let said = |name: &str, value: &str| {
@@ -226,8 +245,14 @@ fn what_is_wrong_with_a_setting_is_a_line_like_any_other() {
     };
     let text = said("XTCP2_LOG_FORMAT", "text");
     assert!(text.starts_with("xtcp2: error: flag --bogus: "), "{text}");
-    let journal = said("JOURNAL_STREAM", "8:1");
+    let journal = said_to_the_journal(&["--bogus"]);
     assert!(journal.starts_with("<3>flag --bogus: "), "{journal}");
+    // A child of a service, whose stderr somebody keeps.
+    let elsewhere = said("JOURNAL_STREAM", "8:1");
+    assert!(
+        elsewhere.starts_with("xtcp2: error: flag --bogus: "),
+        "{elsewhere}"
+    );
     let json: serde_json::Value = serde_json::from_str(&said("XTCP2_LOG_FORMAT", "json")).unwrap();
     assert_eq!(json["level"], "error");
     assert!(
@@ -568,15 +593,13 @@ fn a_journal_that_hangs_stops_no_poll() {
 fn the_log_suits_the_journal_machines_and_patience() {
     sandbox::run("the_log_suits_the_journal_machines_and_patience", || {
         let arguments = [&NO_ADMIN[..], &["-dest", "null", "-frequency", "20ms"]].concat();
-        let mut journal = command(&arguments);
-        let mut program = Program::spawn(journal.env("JOURNAL_STREAM", "8:1"));
-        program.log_line("poll 1: ");
-        assert!(program.terminate().success());
-        let log = program.log();
+        let journal = said_to_the_journal(&[&arguments[..], &["-max-loops", "1"]].concat());
+        assert!(journal.contains("<6>poll 1: "), "{journal}");
         assert!(
-            log.iter()
+            journal
+                .lines()
                 .all(|line| line.starts_with("<6>") || line.starts_with("<4>")),
-            "{log:?}"
+            "{journal}"
         );
 
         let mut program = Program::start(&[&arguments[..], &["--log-format", "json"]].concat());
