@@ -19,8 +19,8 @@ use prometheus_client::{
 use std::{fmt, sync::atomic::AtomicU64};
 
 /// Upper bounds of the histogram of poll durations, seconds: from a few namespaces to thousands.
-const POLL_DURATION_BUCKETS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+const POLL_DURATION_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 /// Upper bounds of the histogram of start delays, seconds: a schedule that holds stays below 10 ms.

@@ -92,7 +92,8 @@ def reference():
     machine, rows = read("bench-polls.tsv")
     cases = by_size(rows)[NAMESPACES, SOCKETS_EACH]
     own, bare = cases[STABLE], cases[BARE]
-    reference, through = read("reference.json"), read("bench-pipeline.json")["throughput"]
+    reference, pipeline_run = read("reference.json"), read("bench-pipeline.json")
+    through = pipeline_run["throughput"]
     goals = reference["goals"]
     share = f"{100 * through['stored'] / through['produced']:.5g} % of {through['produced']:,}, through Kafka into ClickHouse"
     cells = [
@@ -102,7 +103,7 @@ def reference():
         ["CPU a poll, connections stable", reference["cpu_a_poll"], goals["cpu_a_poll"], f"{cpu_ms(own):.0f} ms"],
         ["CPU of a bare loop, which only dumps and discards", reference["bare_loop_cpu"], "", f"{cpu_ms(bare):,.0f} ms"],
     ]
-    return table(["", "reference", "goal here", "measured"], cells) + ["", f"Reference: {reference['source']}. Measured: {machine}."]
+    return table(["", "reference", "goal here", "measured"], cells) + ["", f"Reference: {reference['source']}. Measured: {machine}; rows delivered: {machine_of(pipeline_run)}."]
 
 
 def sizing():
@@ -153,6 +154,10 @@ def memory():
     return [machine + ".", ""] + table(["output", "peak RSS, MiB"], [[row["output"], row["peak_rss_mib"]] for row in rows], " r")
 
 
+def machine_of(run):
+    return f"Linux {run['kernel']}, {run['cpus']} CPUs, {run['date']}, commit {run['commit']}"
+
+
 def pipeline():
     found = read("bench-pipeline.json")
     steady, lag, throughput = found["steady"], found["lag"], found["throughput"]
@@ -169,8 +174,7 @@ def pipeline():
         ],
         ["rows missing / double", f"{throughput['missing'] + lag['missing'] + steady['missing']} / {throughput['double'] + lag['double'] + steady['double']}"],
     ]
-    machine = f"Linux {found['kernel']}, {found['cpus']} CPUs, {found['date']}, commit {found['commit']}."
-    return [machine, ""] + table(["what", "figure"], cells, " r")
+    return [f"{machine_of(found)}.", ""] + table(["what", "figure"], cells, " r")
 
 
 def faults():
@@ -266,15 +270,16 @@ def optimisations():
     cells = []
 
     revision, change = "cb3134e284c9", "encoder: whole loads, long varints without a loop"
-    for name, bench in read(f"changes/since-{revision}.json")["benches"].items():
+    run = read(f"changes/since-{revision}.json")
+    for name, bench in run["benches"].items():
         after = f"{time(bench['after_ns'])}; {bench['low_percent']:+.1f} % to {bench['high_percent']:+.1f} %"
-        cells.append([change, name, time(bench["before_ns"]), after, f"`scripts/bench --baseline {revision} row/full`"])
+        cells.append([change, name, time(bench["before_ns"]), after, run["machine"], f"`scripts/bench --baseline {revision} row/full`"])
     revision, change = "64452d5bda3b", "replies to look-ups: memory that is there already; found by a profile"
     run = read(f"changes/polls-since-{revision}.json")
     after = f"{run['after_cpu_ms']:.2f} ms; ratios of turns {run['ratio_least']:.3f} to {run['ratio_most']:.3f}, median {run['ratio']:.3f}"
     what = f"CPU of a poll, {run['namespaces']} x {run['sockets']} sockets that stand"
-    cells.append([change, what, f"{run['before_cpu_ms']:.2f} ms", after, f"`scripts/bench-change {revision}`"])
-    return table(["change", "what was measured", "before", "after", "command"], cells)
+    cells.append([change, what, f"{run['before_cpu_ms']:.2f} ms", after, run["machine"], f"`scripts/bench-change {revision}`"])
+    return table(["change", "what was measured", "before", "after", "on", "command"], cells)
 
 
 def compared():

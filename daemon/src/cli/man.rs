@@ -104,7 +104,11 @@ pub fn render(version: &str, date: &str) -> String {
             "SIGTERM, SIGINT",
             "Finish the poll, flush, and end with status 0, within --shutdown-timeout.",
         ),
-        ("SIGHUP", "Open output files again, for log rotation."),
+        (
+            "SIGHUP",
+            "Read the configuration file again and open the output anew: rotated files, changed addresses. What needs a \
+             restart instead, a line in the log names.",
+        ),
         ("SIGUSR1", "Log a summary."),
     ] {
         page.push_str(&format!(".TP\n\\fB{signal}\\fR\n"));
