@@ -267,8 +267,16 @@ fn nothing_is_missed(events: u64) {
         ..
     } = &ground;
     eprintln!(
-        "{happened} events, {polls} polls, {rows} rows compared; {reads:?}; {differences:?}; rows by (state, is full): {states:?}"
+        "{happened} events, {polls} polls, {rows} rows compared; namespaces: {} looked up, {} walked after look-ups, {} walked, \
+         {} skipped; {} rows of sockets that changed between the walks, {} connection requests seen late, 0 unexplained",
+        reads.look_ups,
+        reads.look_ups_then_walks,
+        reads.walks,
+        reads.skips,
+        differences.changed,
+        differences.late_requests
     );
+    eprintln!("rows by (state, is full): {states:?}");
     for (what, count) in tally {
         eprintln!("{count:8} {what}");
     }

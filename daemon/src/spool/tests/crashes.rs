@@ -281,9 +281,17 @@ fn nothing_that_was_taken_is_lost_and_the_journal_knows() {
 #[test]
 #[ignore = "takes minutes"]
 fn nothing_that_was_taken_is_lost_in_many_runs() {
+    let (mut messages, mut refused) = (0, 0);
     for seed in SEEDS..SEEDS_MANY {
-        Run::new(seed, false).run();
+        let mut run = Run::new(seed, false);
+        run.run();
+        messages += run.offered.len();
+        refused += run.refused.len();
     }
+    eprintln!(
+        "{} runs of {STEPS} steps: of {messages} messages {refused} were refused, of the others none was lost",
+        SEEDS_MANY - SEEDS
+    );
 }
 
 /// The test above would see it.
