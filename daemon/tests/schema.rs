@@ -19,6 +19,23 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// Who takes a comment away from the configuration of the packages gets rows.
+#[test]
+fn the_table_that_the_packaged_configuration_proposes_is_one_of_the_schema() {
+    let read = |file: &str| fs::read_to_string(repository().join(file)).unwrap();
+    let configuration = read("scripts/package.d/xtcp2.toml");
+    let destination = configuration
+        .lines()
+        .find(|line| line.contains("clickhouse:"))
+        .unwrap();
+    let table = destination.trim_end_matches('"').rsplit('/').next().unwrap();
+    let statement = format!("CREATE TABLE IF NOT EXISTS {table}\n");
+    assert!(
+        read("proto/clickhouse/xtcp.sql").contains(&statement),
+        "{destination}"
+    );
+}
+
 #[test]
 fn committed_schemas_are_the_generated_ones() {
     for (schema, name, file) in Schema::ALL {
