@@ -3,14 +3,17 @@
 
 use crate::{config::LogFormat, output};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::{
+    socket::{MsgFlags, send},
+    stat::fstat,
+};
 use std::{
     collections::HashMap,
     fs::File,
     io::{self, Write},
     os::{
         fd::{AsFd, AsRawFd},
-        unix::fs::{FileTypeExt, MetadataExt},
+        unix::fs::FileTypeExt,
     },
     sync::{
         Mutex, OnceLock, PoisonError,
@@ -82,10 +85,8 @@ pub fn start(level: LevelFilter, format: LogFormat) {
 /// systemd names device and inode of the journal in the environment (systemd.exec(5)), which is also there where stderr goes
 /// elsewhere.
 fn is_journal() -> bool {
-    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    let metadata = stderr.and_then(|stderr| stderr.metadata());
-    metadata.is_ok_and(|stderr| {
-        let name = format!("{}:{}", stderr.dev(), stderr.ino());
+    fstat(io::stderr()).is_ok_and(|stderr| {
+        let name = format!("{}:{}", stderr.st_dev, stderr.st_ino);
         std::env::var_os("JOURNAL_STREAM").is_some_and(|journal| *journal == *name)
     })
 }

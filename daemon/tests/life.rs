@@ -11,7 +11,10 @@ use common::{
 };
 use nix::{
     mount::{MsFlags, mount},
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        stat::fstat,
+    },
     unistd::Pid,
 };
 use std::{
@@ -20,10 +23,7 @@ use std::{
     net::TcpStream,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{
-            fs::MetadataExt,
-            net::{UnixDatagram, UnixStream},
-        },
+        unix::net::{UnixDatagram, UnixStream},
     },
     path::Path,
     process::Stdio,
@@ -224,12 +224,11 @@ fn a_wrong_setting_ends_with_78_whatever_stderr_is() {
 /// What it says until its end to a stderr that systemd says is the journal.
 fn said_to_the_journal(arguments: &[&str]) -> String {
     let (mut journal, stderr) = UnixStream::pair().unwrap();
-    let stderr = File::from(OwnedFd::from(stderr));
-    let metadata = stderr.metadata().unwrap();
-    let name = format!("{}:{}", metadata.dev(), metadata.ino());
+    let status = fstat(&stderr).unwrap();
+    let name = format!("{}:{}", status.st_dev, status.st_ino);
     command(arguments)
         .env("JOURNAL_STREAM", name)
-        .stderr(stderr)
+        .stderr(OwnedFd::from(stderr))
         .status()
         .unwrap();
     let mut said = String::new();

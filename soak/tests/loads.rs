@@ -54,6 +54,9 @@ fn alive(events: &[NamespaceEvent]) -> BTreeSet<String> {
     alive
 }
 
+/// In which three have to say that something changed, one a second: on a machine that is busy elsewhere, too.
+const LINES_MAX: u32 = 30;
+
 #[test]
 fn churn_says_what_is_there_and_counts_every_event() {
     sandbox::run("churn_says_what_is_there_and_counts_every_event", || {
@@ -73,15 +76,20 @@ fn churn_says_what_is_there_and_counts_every_event() {
             "4",
         ];
         let mut load = Load::start(&words);
-        let start = Instant::now();
         let first = load.said().unwrap();
+        let start = Instant::now();
         assert_eq!(
             (first.namespaces_created, first.namespaces, first.sockets),
             (10, 10, 40)
         );
         let mut last = first.clone();
-        let mut lines_with_news = 0;
+        let (mut lines, mut lines_with_news) = (0, 0);
         while lines_with_news < 3 {
+            lines += 1;
+            assert!(
+                lines <= LINES_MAX,
+                "{lines_with_news} of {LINES_MAX} lines have news"
+            );
             let said = load.said().unwrap();
             // A machine that is busy with something else does less, and what it says comes in a heap.
             lines_with_news += u32::from(said.namespaces_created > last.namespaces_created);
@@ -92,7 +100,9 @@ fn churn_says_what_is_there_and_counts_every_event() {
         }
         assert!(last.namespaces_deleted > first.namespaces_deleted, "{last:?}");
         let changes = (last.namespaces_created - first.namespaces_created) * 2;
-        let rate = changes as f64 / start.elapsed().as_secs_f64();
+        // A line a second; one of the first or the last may be late.
+        let seconds = start.elapsed().as_secs_f64().max(f64::from(lines));
+        let rate = changes as f64 / seconds;
         assert!(rate <= 70.0, "60 were asked for, got {rate}");
 
         // While nothing moves, what was written down is what is mounted, but for the one under way.

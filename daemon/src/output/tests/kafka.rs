@@ -249,6 +249,8 @@ fn without_a_broker_messages_wait_up_to_the_bound_and_the_log_hears_of_it() {
 /// thread and of those that it starts.
 #[test]
 fn the_end_of_a_producer_does_not_wait_for_a_look_up_that_hangs() {
+    /// Where a machine may be busy elsewhere for a second or two.
+    const AT_ONCE: Duration = Duration::from_secs(5);
     use nix::{mount, mount::MsFlags, sched, sched::CloneFlags, sys::stat::Mode, unistd};
     let dir = tempfile::tempdir().unwrap();
     if let Err(error) = sched::unshare(CloneFlags::CLONE_NEWNS) {
@@ -280,8 +282,8 @@ fn the_end_of_a_producer_does_not_wait_for_a_look_up_that_hangs() {
     let ended_after = before.elapsed();
     drop(running);
     writer.join().unwrap().unwrap();
-    assert!(replaced_after < PATIENCE / 2, "{replaced_after:?}");
-    assert!(ended_after < PATIENCE / 2, "{ended_after:?}");
+    assert!(replaced_after < AT_ONCE, "{replaced_after:?}");
+    assert!(ended_after < AT_ONCE, "{ended_after:?}");
     assert_eq!(driver.counters().dropped(DropReason::Shutdown).messages, 1);
     driver.check_books();
 }
